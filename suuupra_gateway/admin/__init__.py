@@ -1,0 +1,1 @@
+"""The admin listener: health, metrics and the read-only API; stock Twisted Web."""

@@ -1,0 +1,1 @@
+"""Bytes in and out of the kernel, fast; knows no HTTP."""

@@ -1,0 +1,1 @@
+"""Supervisor and workers: how the gateway lives on a machine."""

@@ -1,0 +1,1 @@
+"""The leaves that a route may name, each an `IResource`."""
