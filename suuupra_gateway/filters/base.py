@@ -8,12 +8,12 @@ only the hooks that a filter overrides, so a hook that is absent costs nothing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
-from suuupra_gateway.config.model import Spec
+from suuupra_gateway.config.model import RouteSpec, Spec
 from suuupra_gateway.hooks import Verdict
 from suuupra_gateway.http.message import ResponseHead
 from suuupra_gateway.interfaces import IExchange, IResidents, Transform
@@ -49,8 +49,9 @@ class Filter(Generic[S]):
     One step of a route. Lives as long as its plan.
 
     Override any of the hooks. ``request`` and ``response`` return None (go on), a `Reply` (this is the answer) or an awaitable
-    of those; write ``def`` and return a coroutine only on the branch that has to wait. An exception is a bug of the filter:
-    the client gets what `on_error` says (500 by default; fail closed), the log the traceback.
+    of those; write ``def`` and return a coroutine only on the branch that has to wait. Raising a `GatewayError` refuses
+    the request with it; any other exception is a bug of the filter: the client gets a 500 problem (so a filter fails
+    closed unless it catches), the log the traceback.
     """
 
     phase: ClassVar[Phase] = Phase.REQUEST
@@ -59,7 +60,16 @@ class Filter(Generic[S]):
     """What the filter does when it fails, for ``explain`` and the reference."""
 
     pure: ClassVar[bool] = True
-    """Whether ``request`` depends on the head alone, so that ``explain`` may simply run it."""
+    """Whether ``request`` depends on head and client alone and has no effects elsewhere: ``explain`` then just runs it."""
+
+    answers_preflight: ClassVar[bool] = False
+    """
+    Whether ``request`` answers every CORS preflight. Routes with such a filter get the preflights for the methods they
+    take, though OPTIONS is not among these.
+    """
+
+    name: str = ""
+    """The name of its kind; the plan sets it."""
 
     spec: S
     slot: int = -1
@@ -89,8 +99,17 @@ class Filter(Generic[S]):
         """Exactly once, after the last byte or the abort. Must not wait and must not raise."""
 
     def explain(self, exchange: IExchange) -> str:
-        """What the filter would do, in words, without side effects; for filters that are not `pure`."""
-        return "not evaluated"
+        """
+        What the filter would do, in words, without side effects.
+
+        Called before ``request`` is tried. Filters that are not `pure` should override it, as nothing else can tell;
+        pure ones need it only for what ``request`` does not show, such as changes of the answer.
+        """
+        return ""
+
+    def problems(self, route: RouteSpec) -> Iterable[str]:
+        """What is wrong with this filter on ``route``, a sentence each; a plan with any is refused."""
+        return ()
 
 
 F = TypeVar("F", bound=Filter)  # type: ignore[type-arg]  # any spec
