@@ -68,6 +68,7 @@ class RequestHead:
         "chunked",
         "escaped",
         "params",
+        "prefix",
     )
 
     method: bytes
@@ -105,6 +106,9 @@ class RequestHead:
     params: dict[str, bytes] | None
     """Values of the matched route's template parameters, percent-encoded as in `path`; None before or without any."""
 
+    prefix: bytes
+    """What a rewrite took from the front of `path`; the upstream is told by ``X-Forwarded-Prefix``. Never from the client."""
+
     def __init__(
         self,
         method: bytes,
@@ -132,6 +136,7 @@ class RequestHead:
         self.chunked = chunked
         self.escaped = escaped
         self.params = None
+        self.prefix = b""
 
     @property
     def has_body(self) -> bool:
