@@ -1,1 +1,1 @@
-"""Supervisor and workers: how the gateway lives on a machine."""
+"""Supervisor and workers: who binds, who serves, who watches whom."""

@@ -1,0 +1,258 @@
+"""
+All workers: as many as there are slots, each replaced when it dies, and all of them one by one when that is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from suuupra_gateway import tally
+from suuupra_gateway.process.child import Child, WorkerLost
+from suuupra_gateway.process.control import CannotServe, PlanRefused, VersionMismatch
+from suuupra_gateway.process.lifecycle import Backoff
+from suuupra_gateway.process.reload import Generation
+
+HUNG = 10.0
+"""Seconds after which a worker that answers no ping is killed: all its connections hang with it."""
+
+MARGIN = 3.0
+"""Seconds beyond the time to drain before a worker that is still there is killed."""
+
+
+class RollFailed(Exception):
+    """A new worker did not come up, so the old one of its slot, and of all later slots, is still there."""
+
+    def __init__(self, slot: int, why: str) -> None:
+        super().__init__(f"the new worker of slot {slot} did not come up: {why}")
+        self.slot = slot
+
+
+class Fleet:
+    """
+    Keeps one worker per slot. Lives as long as the supervisor.
+
+    While the worker of a slot is down, a sibling accepts on its sockets.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        launch: Callable[[Child], None],
+        current: Callable[[], Generation],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """
+        :param launch: starts what the child runs in, and sets its ``body``.
+        :param current: what workers are to serve by.
+        :param changed: called when a worker began or ceased to serve.
+        """
+        self._reactor = reactor
+        self._launch = launch
+        self._current = current
+        self._changed = changed
+        self.slots: dict[int, Child] = {}
+        """Who serves a slot, or is about to."""
+        self.children: set[Child] = set()
+        """Everybody who is not gone: those of the slots, successors that are starting, and those that drain."""
+        self.restarts: dict[int, int] = {}
+        """How often a slot's worker had to be started again because it died."""
+        self._size = 0
+        self._pauses: dict[int, IDelayedCall] = {}
+        self._backoffs: dict[int, Backoff] = {}
+        self._adopters: dict[int, Child] = {}
+        self._left_behind = tally.Snapshot()
+        self._stopping = False
+
+    def resize(self, size: int) -> None:
+        """Fill up to ``size`` slots; let the workers of further ones finish."""
+        self._size = size
+        for slot in [slot for slot in {*self.slots, *self._pauses} if slot >= size]:
+            self._cancel_pause(slot)
+            child = self.slots.pop(slot, None)
+            if child is not None:
+                self._dismiss(child, self._grace())
+        for slot in range(size):
+            if slot not in self.slots and slot not in self._pauses:
+                self._fill(slot)
+
+    def ready(self) -> list[Child]:
+        """Those who serve."""
+        return [child for child in self.children if child.state == "ready"]
+
+    async def roll(self, size: int) -> None:
+        """
+        Replace the workers of the first ``size`` slots one after the other, each only when its successor serves.
+
+        :raises RollFailed: at the first that fails to come up.
+        """
+        for slot in range(size):
+            successor = self._start(slot)
+            why = await self._bring_up(successor)
+            if why is not None:
+                raise RollFailed(slot, why)
+            predecessor = self.slots.get(slot)
+            self.slots[slot] = successor
+            self._cancel_pause(slot)
+            self._size = max(self._size, slot + 1)
+            self._release(slot)
+            if predecessor is not None:
+                self._dismiss(predecessor, self._grace())
+        self.resize(size)
+
+    async def stop(self, grace: float) -> None:
+        """Let everybody finish within ``grace`` seconds; kill those who are still there after that."""
+        self._stopping = True
+        for slot in list(self._pauses):
+            self._cancel_pause(slot)
+        everybody = list(self.children)
+        for child in everybody:
+            self._dismiss(child, grace)
+        await DeferredList([child.when_gone() for child in everybody])
+
+    def hurry(self) -> None:
+        """Let those who drain stop waiting for clients."""
+        for child in list(self.children):
+            if child.state == "draining":
+                child.drain(0.0)
+
+    def poll(self) -> None:
+        """Ping everybody and renew their tallies; kill those who have not answered for long."""
+        now = self._reactor.seconds()
+        for child in list(self.children):
+            if child.state not in ("ready", "draining"):
+                continue  # `Child.bring_up` has its own bounds
+            if now - child.answered > HUNG:
+                self.log.error(
+                    "Worker {slot} (pid {pid}) has not answered for {seconds:.0f} s and is killed",
+                    slot=child.slot,
+                    pid=child.body.pid,
+                    seconds=now - child.answered,
+                )
+                child.kill()
+                continue
+            child.ping().addErrback(_lost)
+            child.snapshot().addErrback(_lost)
+
+    def all_answer(self, within: float) -> bool:
+        """Whether somebody serves, and everybody who does has answered within the last so many seconds."""
+        ready = self.ready()
+        now = self._reactor.seconds()
+        return bool(ready) and all(now - child.answered <= within for child in ready)
+
+    async def snapshots(self) -> list[bytes]:
+        """Fresh tallies of everybody, and one of those who are gone."""
+        children = list(self.children)
+        await DeferredList([child.snapshot() for child in children], consumeErrors=True)
+        return [self._left_behind.encode(), *(child.counted for child in children if child.counted)]
+
+    def reopen(self) -> None:
+        """Let everybody open their log files anew."""
+        for child in self.children:
+            child.reopen().addErrback(_lost)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _grace(self) -> float:
+        return float(self._current().config.gateway.drain)
+
+    def _start(self, slot: int) -> Child:
+        child = Child(self._reactor, slot, stopped=self._vacate, gone=self._bury)
+        self.children.add(child)
+        self._launch(child)
+        return child
+
+    async def _bring_up(self, child: Child) -> str | None:
+        """Let it serve; None, or why it does not and was killed."""
+        try:
+            await child.bring_up(self._current)
+        except (WorkerLost, PlanRefused, CannotServe, VersionMismatch) as reason:
+            child.kill()
+            return str(reason)
+        self._changed()
+        return None
+
+    def _fill(self, slot: int) -> None:
+        self._pauses.pop(slot, None)
+        child = self._start(slot)
+        self.slots[slot] = child
+
+        def came_up(why: str | None) -> None:
+            if why is None:
+                self._release(slot)
+            elif not self._stopping:
+                self.log.error("Worker {slot} did not come up: {why}", slot=slot, why=why)
+
+        Deferred.fromCoroutine(self._bring_up(child)).addCallback(came_up).addErrback(
+            lambda failure: self.log.failure("Worker {slot} did not come up", failure, slot=slot)
+        )
+
+    def _vacate(self, child: Child) -> None:
+        """It serves no longer. If nobody took its slot, see to it."""
+        self._changed()
+        for slot in [slot for slot, adopter in self._adopters.items() if adopter is child]:
+            del self._adopters[slot]
+            self._adopt(slot)
+        if self.slots.get(child.slot) is not child:
+            return
+        del self.slots[child.slot]
+        if self._stopping or child.slot >= self._size:
+            return
+        self._adopt(child.slot)
+        self.restarts[child.slot] = self.restarts.get(child.slot, 0) + 1
+        backoff = self._backoffs.get(child.slot)
+        if backoff is None:
+            backoff = self._backoffs[child.slot] = Backoff(*map(float, self._current().config.gateway.restart_backoff))
+        pause = backoff.pause(self._reactor.seconds() - child.started)
+        self._pauses[child.slot] = self._reactor.callLater(pause, self._fill, child.slot)
+
+    def _bury(self, child: Child, why: str) -> None:
+        self.children.discard(child)
+        expected = self.slots.get(child.slot) is not child and child.slot not in self._pauses
+        if expected or self._stopping:
+            self.log.info("Worker {slot} (pid {pid}) is gone: {why}", slot=child.slot, pid=child.body.pid, why=why)
+        else:
+            self.log.error("Worker {slot} (pid {pid}) died: {why}", slot=child.slot, pid=child.body.pid, why=why)
+        left = child.left_behind()
+        if left is not None:
+            self._left_behind.merge(left)
+        self._vacate(child)
+
+    def _adopt(self, slot: int) -> None:
+        siblings = sorted(self.ready(), key=lambda child: (child.slot - slot) % max(self._size, 1))
+        if slot >= self._size or slot in self._adopters or self._stopping or not siblings:
+            return
+        adopter = self._adopters[slot] = siblings[0]
+        adopter.adopt(slot).addErrback(
+            lambda failure: self.log.warn(
+                "Worker {adopter} does not accept for slot {slot}: {why}",
+                adopter=adopter.slot,
+                slot=slot,
+                why=failure.getErrorMessage(),
+            )
+        )
+
+    def _release(self, slot: int) -> None:
+        adopter = self._adopters.pop(slot, None)
+        if adopter is not None:
+            adopter.release_slot(slot).addErrback(_lost)
+
+    def _dismiss(self, child: Child, grace: float) -> None:
+        child.drain(grace)
+        doom = self._reactor.callLater(grace + MARGIN, child.kill)
+        child.when_gone().addCallback(lambda _: doom.cancel() if doom.active() else None)
+
+    def _cancel_pause(self, slot: int) -> None:
+        pause = self._pauses.pop(slot, None)
+        if pause is not None:
+            pause.cancel()
+
+
+def _lost(failure: object) -> None:
+    """It is being looked after: either it hangs and will be killed, or its end is about to be noticed."""
+
