@@ -25,6 +25,15 @@ SECRETS = "secrets"
 """Key of the validation context under which the texts of referenced secrets are found, by `reference`."""
 
 
+def expected(what: str) -> PydanticCustomError:
+    """
+    The error that a validator raises: "expected ``what``".
+
+    It must not repeat the value; the caller adds that, unless it is secret or came from the environment.
+    """
+    return PydanticCustomError("expected", "expected {expected}", {"expected": what})
+
+
 def _plain(number: Decimal) -> str:
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -55,8 +64,7 @@ class _Quantity:
         try:
             return cls._from(value)
         except ValueError as error:
-            expected = str(error).removeprefix("expected ")
-            raise PydanticCustomError("expected", "expected {expected}", {"expected": expected}) from None
+            raise expected(str(error).removeprefix("expected ")) from None
 
     @classmethod
     def _from(cls, value: object) -> Self:
@@ -116,7 +124,7 @@ class Duration(_Quantity, float):
         for unit in ("d", "h", "m", "s", "ms", "us"):
             count = exact / self.seconds[unit]
             if count == count.to_integral_value():
-                return f"{count:f}{unit}"
+                return f"{_plain(count)}{unit}"
         return f"{_plain(exact)}s"
 
     def __repr__(self) -> str:
@@ -259,10 +267,10 @@ class Secret:
             return cls(value)
         name = reference(value)
         if name is None:
-            raise PydanticCustomError("secret", "expected {{file: PATH}}, {{credential: NAME}} or a text in quotes")
+            raise expected("{file: PATH}, {credential: NAME} or a text in quotes")
         secrets: Mapping[str, str] = (info.context or {}).get(SECRETS, {})
         if name not in secrets:
-            raise PydanticCustomError("secret", "the secret could not be read")
+            raise PydanticCustomError("unread", "this secret could not be read")
         return cls(secrets[name])
 
     @classmethod
