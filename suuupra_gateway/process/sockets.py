@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 import attrs
 
@@ -132,7 +132,7 @@ def slotted(listener: ListenerSpec) -> bool:
     return listener.share != "inherit" and not listener.address.startswith(("unix:", "systemd:"))
 
 
-def bind_tcp(address: Address, backlog: int, *, reuseport: bool = False) -> socket.socket:
+def bind_tcp(address: Address, backlog: int, *, reuseport: bool = False, listen: bool = True) -> socket.socket:
     """
     One listening TCP socket, non-blocking, not inheritable. An IPv6 address takes IPv6 only.
 
@@ -150,7 +150,8 @@ def bind_tcp(address: Address, backlog: int, *, reuseport: bool = False) -> sock
             # Else [::]:80 and 0.0.0.0:80 exclude each other, and IPv4 clients appear as ::ffff:… in logs and rules.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
-        sock.listen(backlog)
+        if listen:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
@@ -225,3 +226,50 @@ def _refuse_taken(path: str) -> None:
         except BlockingIOError:
             pass  # its backlog is full: alive
     raise OSError(errno.EADDRINUSE, "another process listens there", path)
+
+
+def rebind(
+    before: Iterable[BoundListener], listeners: Iterable[ListenerSpec], slots: int, manager: Mapping[str, list[socket.socket]]
+) -> tuple[BoundListener, ...]:
+    """
+    The sockets for a new set of listeners: those of ``before`` at the same address, and new ones.
+
+    How a socket is shared stays as it was bound until the next start.
+
+    :raises CannotListen: and what is new is closed again.
+    """
+    had = {bound.address: bound for bound in before}
+    made: list[BoundListener] = []
+    try:
+        for listener in listeners:
+            bound = had.get(listener.address)
+            if bound is None:
+                made.append(bind(listener, slots, manager))
+            elif bound.slots and slots > 0:
+                made.append(attrs.evolve(bound, name=listener.name, slots=_resized(bound.slots, slots)))
+            else:
+                made.append(attrs.evolve(bound, name=listener.name))
+    except (CannotListen, OSError) as reason:
+        close_unused(made, before)
+        raise reason if isinstance(reason, CannotListen) else CannotListen(str(reason)) from reason
+    return tuple(made)
+
+
+def _resized(slots: tuple[socket.socket, ...], count: int) -> tuple[socket.socket, ...]:
+    # New ones do not listen yet: the kernel would give them connections for which no worker is there. Workers begin it.
+    address = _address_of(slots[0])
+    more = [bind_tcp(address, 0, reuseport=True, listen=False) for _ in range(count - len(slots))]
+    return (*slots[:count], *more)
+
+
+def close_unused(listeners: Iterable[BoundListener], kept: Iterable[BoundListener]) -> None:
+    """Close what of ``listeners`` is not in ``kept`` as well."""
+    kept = tuple(kept)
+    sockets = {id(sock) for bound in kept for sock in bound.sockets}
+    paths = {bound.path for bound in kept}
+    for bound in listeners:
+        for sock in bound.sockets:
+            if id(sock) not in sockets:
+                sock.close()
+        if bound.path not in paths:
+            bound.close()

@@ -1,0 +1,202 @@
+"""
+A data process: ``python -m suuupra_gateway.process.worker SLOT CONTROL MEMORY LISTENER…``, started by the supervisor only.
+
+The numbers are descriptors that it inherits; a LISTENER is ``NAME:-:FD`` for a shared socket and ``NAME:K:FD`` for the one of
+slot K. Everything else comes over the control connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner, textFileLogObserver
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+import suuupra_gateway
+from suuupra_gateway.process import control
+
+if TYPE_CHECKING:
+    from suuupra_gateway.process.serving import Serving
+
+class WorkerEnd(amp.AMP):
+    """The worker's end of the control connection: commands in, calls of a `Serving` out."""
+
+    serving: Serving
+    """Set before the connection is made."""
+
+    def __init__(self, slot: int, committed: Callable[[], object] = lambda: None) -> None:
+        """:param committed: called when the first plan was committed."""
+        super().__init__()
+        self._slot = slot
+        self._committed = committed
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.callRemote(
+            control.Hello, version=control.VERSION, slot=self._slot, release=suuupra_gateway.__version__
+        ).addErrback(lambda _: None)  # the supervisor ends us
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.serving.drain(self.serving.grace)
+
+    def say_farewell(self, length: int) -> Deferred[object]:
+        """Tell the supervisor where the last tally is; fires when it knows, or can no longer be told."""
+        if self.transport is None or not self.transport.connected:
+            done: Deferred[object] = Deferred()
+            done.callback(None)
+            return done
+        return self.callRemote(control.Farewell, length=length).addErrback(lambda _: None)
+
+    @control.Prepare.responder
+    def prepare(self, generation: int, digest: str, path: str) -> Deferred[dict[str, object]]:
+        """See `Serving.prepare`."""
+        prepared = Deferred.fromCoroutine(self.serving.prepare(generation, digest, path))
+        return prepared.addCallback(lambda _: {})
+
+    @control.Commit.responder
+    def commit(self, generation: int) -> dict[str, object]:
+        """See `Serving.commit`."""
+        first = self.serving.generation == 0
+        self.serving.commit(generation)
+        if first:
+            self._committed()
+        return {}
+
+    @control.Discard.responder
+    def discard(self, generation: int) -> dict[str, object]:
+        """See `Serving.discard`."""
+        self.serving.discard()
+        return {}
+
+    @control.Ping.responder
+    def ping(self) -> dict[str, object]:
+        """Answered by the same loop that serves requests: that is the point."""
+        serving = self.serving
+        return {"generation": serving.generation, "connections": serving.connections, "lag": serving.lag}
+
+    @control.Snapshot.responder
+    def snapshot(self) -> dict[str, object]:
+        """See `Serving.write_tally`."""
+        return {"length": self.serving.write_tally()}
+
+    @control.Adopt.responder
+    def adopt(self, slot: int) -> dict[str, object]:
+        """See `Serving.adopt`."""
+        self.serving.adopt(slot)
+        return {}
+
+    @control.Release.responder
+    def release(self, slot: int) -> dict[str, object]:
+        """See `Serving.release`."""
+        self.serving.release(slot)
+        return {}
+
+    @control.Reopen.responder
+    def reopen(self) -> dict[str, object]:
+        """See `Serving.reopen`."""
+        self.serving.reopen()
+        return {}
+
+    @control.Drain.responder
+    def drain(self, grace: float) -> dict[str, object]:
+        """See `Serving.drain`."""
+        self.serving.drain(grace)
+        return {}
+
+
+def connect(reactor: Any, sock: socket.socket, protocol: amp.AMP) -> None:
+    """Speak ``protocol`` on one end of a socket pair, of which this takes ownership."""
+    factory = Factory()
+    factory.noisy = False
+    factory.buildProtocol = lambda address: protocol  # type: ignore[method-assign]
+    sock.setblocking(False)
+    reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+    sock.close()
+
+
+def inherited(words: Iterable[str]) -> dict[str, tuple[tuple[socket.socket, ...], tuple[socket.socket, ...]]]:
+    """The listening sockets that the command line names: shared ones and slots, by listener."""
+    found: dict[str, tuple[tuple[socket.socket, ...], tuple[socket.socket, ...]]] = {}
+    for word in words:
+        name, slot, descriptor = word.split(":")
+        sock = socket.socket(fileno=int(descriptor))
+        sock.set_inheritable(False)
+        shared, slots = found.get(name, ((), ()))
+        found[name] = ((*shared, sock), slots) if slot == "-" else (shared, (*slots, sock))
+    return found
+
+
+def settle_memory() -> None:
+    """
+    Keep the garbage collector away from what lives as long as the process, and let it run less often.
+
+    See docs/operations.rst for what was measured.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run until drained."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # a terminal or a service manager sends them to all; the supervisor knows
+    slot, descriptor, memory = map(int, arguments[:3])
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(f"suuupra-w{slot}")
+
+    from suuupra_gateway.net.reactor import install
+
+    install()
+    from twisted.internet import reactor
+
+    from suuupra_gateway.process.serving import Serving, Sockets
+
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)])],
+        redirectStandardIO=False,
+    )
+    os.set_inheritable(memory, False)
+    loop: Any = reactor
+    sockets = {name: Sockets(*both) for name, both in inherited(arguments[3:]).items()}
+    end = WorkerEnd(slot, committed=lambda: loop.callLater(0, settle_memory))
+    gone: Deferred[None] = Deferred()
+    shutdown = False
+
+    def left(length: int) -> None:
+        end.say_farewell(length).addTimeout(1.0, loop).addBoth(lambda _: gone.callback(None))
+
+    def stop(_: object) -> None:
+        if not shutdown:
+            loop.stop()
+
+    def stopping() -> Deferred[None]:
+        # After `stop` this has nothing to wait for; upon a SIGTERM to this very process it has.
+        nonlocal shutdown
+        shutdown = True
+        end.serving.drain(end.serving.grace)
+        return gone
+
+    end.serving = Serving(loop, slot, sockets, memory, left)
+    gone.addCallback(stop)
+    loop.addSystemEventTrigger("before", "shutdown", stopping)
+    connect(loop, socket.socket(fileno=descriptor), end)
+    loop.run()
+
+
+if __name__ == "__main__":
+    # Imported under its real name too, so that its classes exist once.
+    from suuupra_gateway.process.worker import main as run
+
+    run(sys.argv[1:])
