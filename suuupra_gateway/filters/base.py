@@ -107,8 +107,12 @@ class Filter(Generic[S]):
         """
         return ""
 
-    def problems(self, route: RouteSpec) -> Iterable[str]:
-        """What is wrong with this filter on ``route``, a sentence each; a plan with any is refused."""
+    def problems(self, route: RouteSpec, parameters: frozenset[str]) -> Iterable[str]:
+        """
+        What is wrong with this filter on ``route``, a sentence each; a plan with any is refused.
+
+        :param parameters: names of the route's template parameters.
+        """
         return ()
 
 

@@ -143,6 +143,15 @@ class RequestHead:
         """Whether any body bytes are to be expected."""
         return self.chunked or bool(self.content_length)
 
+    @property
+    def preflight(self) -> bool:
+        """Whether this is a CORS preflight: OPTIONS that names an origin and the method it asks about."""
+        return (
+            self.method == b"OPTIONS"
+            and self.get(b"access-control-request-method") is not None
+            and self.get(b"origin") is not None
+        )
+
     def get(self, name: bytes) -> bytes | None:
         """The first value of header ``name`` (lower-case), or None."""
         for key, value in self.headers:

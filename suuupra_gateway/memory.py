@@ -1,0 +1,299 @@
+"""
+Exchanges without a connection: requests that were never sent, and what would be answered.
+
+``explain``, route tests and tests of filters run on these. `Probe` describes a request; its head goes through the very parser
+of the edge, so that what the edge would refuse is refused here. `MemoryExchange` keeps what it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from zope.interface import implementer
+
+from suuupra_gateway.errors import BodyTooLarge, ClientGone, GatewayError
+from suuupra_gateway.hooks import run_done, run_reply
+from suuupra_gateway.http.message import Pair, Pairs, Reply, RequestHead, ResponseHead
+from suuupra_gateway.http.outcome import Outcome
+from suuupra_gateway.http.parser import HeadRules, RequestParser
+from suuupra_gateway.interfaces import BodySink, IBody, IExchange, IRoute
+
+
+@attrs.frozen
+class Probe:
+    """A request to try."""
+
+    method: str
+    url: str
+    """``http://host/path?query`` or ``/path?query`` (then for the host of the ``Host`` field, else ``localhost``)."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    client: str = "192.0.2.1"
+    """Address of the client. The default belongs to nobody (RFC 5737)."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the URL says https."""
+        return self.url.lower().startswith("https:")
+
+    def head(self, rules: HeadRules) -> RequestHead:
+        """
+        The head as the edge would understand it.
+
+        :raises GatewayError: as `RequestParser.parse`.
+        """
+        target, fields = self.url, list(self.headers)
+        names = {name.lower() for name, _ in fields}
+        if "://" in target.partition("?")[0]:
+            split = urlsplit(target)
+            target = target.partition("://")[2][len(split.netloc) :] or "/"
+            target = target if target.startswith("/") else f"/{target}"
+            if "host" not in names:
+                fields.insert(0, ("Host", split.netloc))
+        elif "host" not in names:
+            fields.insert(0, ("Host", "localhost"))
+        line = f"{self.method} {target} HTTP/1.1\r\n".encode()
+        lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields)
+        return RequestParser(rules).parse(line + lines + b"\r\n", len(line) - 2)
+
+
+@implementer(IBody)
+class MemoryBody:
+    """A request's body that is there already, or comes by `feed`, `end` and `cut`. Lives as long as its exchange."""
+
+    __slots__ = ("limit", "received", "complete", "_declared", "_pending", "_ended", "_error", "_sink", "_paused")
+
+    def __init__(self, data: bytes = b"", *, declared: int | None = None, limit: int = 10 * 1024 * 1024) -> None:
+        """
+        :param data: the first bytes of it.
+        :param declared: ``Content-Length``; None if it is not known.
+        """
+        self.limit = limit
+        self.received = 0
+        self.complete = False
+        self._declared = declared
+        self._pending = [data] if data else []
+        self._ended = False
+        self._error: GatewayError | None = None
+        self._sink: BodySink | None = None
+        self._paused = False
+
+    def feed(self, data: bytes) -> None:
+        """More of it came."""
+        self._pending.append(data)
+        self._deliver()
+
+    def end(self) -> None:
+        """That was all of it."""
+        self._ended = True
+        self._deliver()
+
+    def cut(self, error: GatewayError) -> None:
+        """It will never be complete."""
+        self._error = error
+        self._deliver()
+
+    def subscribe(self, sink: BodySink) -> None:
+        """See `IBody`."""
+        if self._declared is not None and self._declared > self.limit:
+            raise BodyTooLarge(f"{self._declared} bytes declared, {self.limit} allowed")
+        self._sink = sink
+        self._deliver()
+
+    def pause(self) -> None:
+        """See `IBody`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """See `IBody`."""
+        self._paused = False
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._sink is not None and not self._paused:
+            sink = self._sink
+            if self._pending:
+                data = self._pending.pop(0)
+                self.received += len(data)
+                if self.received <= self.limit:
+                    sink.feed(data)
+                    continue
+                self._error = BodyTooLarge(f"more than {self.limit} bytes")
+            if self._error is not None:
+                self._sink = None
+                sink.cut(self._error)
+            elif self._ended:
+                self._sink = None
+                self.complete = True
+                sink.end([])
+            return
+
+    def collect(self, limit: int) -> Deferred[bytes]:
+        """See `IBody`."""
+        self.limit = min(self.limit, limit)
+        collecting = _Collecting()
+        try:
+            self.subscribe(collecting)
+        except BodyTooLarge as error:
+            return fail(error)
+        return collecting.whole
+
+
+class _Collecting:
+    """The sink of `MemoryBody.collect`."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred()
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        self.whole.callback(b"".join(self._pieces))
+
+    def cut(self, error: GatewayError) -> None:
+        self.whole.errback(error)
+
+
+@implementer(IExchange)
+class MemoryExchange:
+    """An exchange that keeps the answer it is given. Lives as long as somebody wants to look at it."""
+
+    answer: ResponseHead | None
+    """Head of the answer; None as long as there is none."""
+
+    sent: bytes
+    """Body of the answer so far."""
+
+    reply: Reply | None
+    """What the gateway answered by itself, if it did."""
+
+    aborted: GatewayError | None
+    """Why the answer was broken off after it began."""
+
+    finished: bool
+    """Whether the answer is complete."""
+
+    settled: bool
+    """Whether the exchange is over, one way or another."""
+
+    def __init__(
+        self,
+        head: RequestHead,
+        *,
+        client: str = "192.0.2.1",
+        secure: bool = False,
+        body: MemoryBody | None = None,
+        id: bytes = b"0",
+    ) -> None:
+        self.head = head
+        self.client = client
+        self.peer = client
+        self.secure = secure
+        self.id = id
+        self.arrived = 0.0
+        self.deadline = inf
+        self.route: IRoute | None = None
+        self.principal: object = None
+        self.body: IBody = body if body is not None else MemoryBody(declared=head.content_length)
+        self.outcome = Outcome()
+        self.slots: list[object] = []
+        self.answer = None
+        self.sent = b""
+        self.trailers: list[Pair] = []
+        self.reply = None
+        self.aborted = None
+        self.finished = False
+        self.settled = False
+        self.producer: object = None
+        self._gone: Callable[[GatewayError], object] | None = None
+
+    def respond(self, reply: Reply) -> None:
+        """See `IExchange`."""
+        headers: Pairs = list(reply.headers)
+        body = reply.body
+        if reply.error is not None:
+            kind, body = reply.payload(self.id)
+            headers += [(b"content-type", kind), (b"x-gateway-error", reply.code.encode())]
+            self.outcome.error = reply.error
+        head = ResponseHead(reply.status, headers, length=len(body))
+        self.reply = reply
+        if self.route is not None:
+            run_reply(self.route.reply_hooks, self, head)
+        self.start(head)
+        if body:
+            self.write(body)
+        self.finish()
+
+    def start(self, head: ResponseHead) -> None:
+        """See `IExchange`."""
+        if self.answer is not None:
+            raise RuntimeError("the answer has begun already")
+        self.answer = head
+        self.outcome.status = head.status
+
+    def write(self, data: bytes) -> None:
+        """See `IExchange`."""
+        if self.answer is None or self.finished:
+            raise RuntimeError("there is no answer to write to")
+        if self.head.method != b"HEAD" and self.answer.status not in (204, 304):
+            self.sent += data
+            self.outcome.sent = len(self.sent)
+
+    def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """See `IExchange`."""
+        if self.answer is None or self.finished:
+            raise RuntimeError("there is no answer to finish")
+        self.trailers = trailers or []
+        self.finished = True
+        self.settle()
+
+    def abort(self, error: GatewayError) -> None:
+        """See `IExchange`."""
+        if self.settled:
+            return
+        if self.answer is None:
+            self.respond(Reply.of(error))
+            return
+        self.aborted = self.outcome.error = error
+        self.settle()
+
+    def register(self, producer: object) -> None:
+        """See `IExchange`; the producer is kept as `producer`."""
+        self.producer = producer
+
+    def on_gone(self, callback: Any) -> None:
+        """See `IExchange`."""
+        self._gone = callback
+
+    def leave(self) -> None:
+        """Do as if the client closed the connection."""
+        if self.settled:
+            return
+        error = ClientGone()
+        callback, self._gone = self._gone, None
+        self.outcome.status, self.outcome.error = error.status, error
+        if callback is not None:
+            callback(error)
+        self.settle()
+
+    def detach(self) -> Any:
+        """See `IExchange`; the transport keeps what is written to it."""
+        from twisted.internet.testing import StringTransport
+
+        return StringTransport(), b""  # type: ignore[no-untyped-call]  # twisted is not typed here
+
+    def settle(self) -> None:
+        """See `IExchange`."""
+        if self.settled:
+            return
+        self.settled = True
+        self._gone = None
+        if self.route is not None:
+            run_done(self.route.done_hooks, self)
