@@ -80,11 +80,13 @@ class Report:
     def own_samples(self) -> list[Sample]:
         """What the supervisor itself has to say."""
         plan = self._control.plan()
+        reload = plan.get("last_reload")
+        failed = isinstance(reload, dict) and not reload.get("successful", True)
         workers = self._control.workers()
         samples = [
             Sample(metrics.BUILD.name, (("version", suuupra_gateway.__version__),), 1),
             Sample(metrics.GENERATION.name, (), _number(plan.get("generation"))),
-            Sample(metrics.RELOADED.name, (), float(bool(plan.get("reload_successful", True)))),
+            Sample(metrics.RELOADED.name, (), 0.0 if failed else 1.0),
             Sample(metrics.RELOADED_AT.name, (), _number(plan.get("since"))),
         ]
         states = Counter(str(worker.get("state")) for worker in workers)

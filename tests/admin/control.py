@@ -28,7 +28,8 @@ class FakeControl:
             "generation": 3,
             "digest": "abc",
             "since": 1_700_000_000.0,
-            "reload_successful": True,
+            "age": 60.0,
+            "last_reload": {"at": 1_700_000_060.0, "successful": True, "why": ""},
             "config": {
                 "gateway": {"name": "front"},
                 "routes": [{"name": "users", "match": {"path": "/users"}}, {"name": "quiet"}],
