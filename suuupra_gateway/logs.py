@@ -193,8 +193,8 @@ class AccessLog:
                 piece = len(buffer)
                 if piece > sink.piece:
                     piece = buffer.rfind(b"\n", 0, sink.piece) + 1
-                with memoryview(buffer) as view:
-                    taken = sink.write(view[:piece])
+                # A copy: what an error's traceback still holds of a view would keep the buffer from shrinking.
+                taken = sink.write(bytes(buffer[:piece]))
                 whole = buffer.count(b"\n", 0, taken)
                 self._torn = buffer[taken - 1] != _NEWLINE
                 self._lines -= whole
@@ -296,11 +296,11 @@ class AccessLog:
             None if error is None else _plain(str(error)),
             exchange.body.received,
             outcome.sent,
-            int((outcome.filtered - arrived) * 1e6) / 1e3 if outcome.filtered else None,
-            int((outcome.chosen - outcome.filtered) * 1e6) / 1e3 if outcome.chosen else None,
-            int((outcome.connected - outcome.chosen) * 1e6) / 1e3 if outcome.connected else None,
-            int((outcome.first_byte - outcome.connected) * 1e6) / 1e3 if outcome.first_byte else None,
-            int((outcome.ended - arrived) * 1e6) / 1e3,
+            int((outcome.filtered - arrived) * 1e6 + 0.5) / 1e3 if outcome.filtered else None,
+            int((outcome.chosen - outcome.filtered) * 1e6 + 0.5) / 1e3 if outcome.chosen else None,
+            int((outcome.connected - outcome.chosen) * 1e6 + 0.5) / 1e3 if outcome.connected else None,
+            int((outcome.first_byte - outcome.connected) * 1e6 + 0.5) / 1e3 if outcome.first_byte else None,
+            int((outcome.ended - arrived) * 1e6 + 0.5) / 1e3,
             outcome.attempts,
             outcome.upstream or None,
             outcome.peer or None,

@@ -24,7 +24,7 @@ class Sink(Protocol):
     piece: int
     """Most bytes of one `write` that stay together."""
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: bytes) -> int:
         """
         Write ``data``, at most `piece` bytes of it, and return how many bytes were taken.
 
@@ -54,7 +54,7 @@ class FileSink:
         self._fd = os.open(path, _OPEN, _MODE)
         self.piece = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(self._fd).st_mode) else 1 << 20
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: bytes) -> int:
         return os.write(self._fd, data[: self.piece])
 
     def reopen(self) -> None:
@@ -93,7 +93,7 @@ class StreamSink:
         if self._fd < 0:
             self._fd = os.dup(fd)
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: bytes) -> int:
         if self._socket is not None:
             return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         return os.write(self._fd, data[: self.piece])
