@@ -267,7 +267,7 @@ class Secret:
             return cls(value)
         name = reference(value)
         if name is None:
-            raise expected("{file: PATH}, {credential: NAME} or a text in quotes")
+            raise PydanticCustomError("secret", "expected {{file: PATH}}, {{credential: NAME}} or a text in quotes")
         secrets: Mapping[str, str] = (info.context or {}).get(SECRETS, {})
         if name not in secrets:
             raise PydanticCustomError("unread", "this secret could not be read")
