@@ -51,7 +51,7 @@ class JSONObserver:
             "time": _time(event.get("log_time", 0.0)),
             "level": level.name,
             "logger": str(event.get("log_namespace", "")),
-            "message": _short(_message(event)),
+            "message": _short(formatEvent(event)),
             "pid": os.getpid(),
         }
         for name, value in event.items():
@@ -59,7 +59,7 @@ class JSONObserver:
                 line[name] = _plain(value)
         failure = event.get("log_failure")
         if isinstance(failure, Failure):
-            line["traceback"] = _short(_traceback(failure))
+            line["traceback"] = _short(failure.getTraceback())
         # json and not msgspec: fields may hold lone surrogates (file names), which only escaping can carry.
         text = json.dumps(line, ensure_ascii=True, separators=(",", ":"))
         prefix = f"<{_PRIORITIES.get(level, 6)}>" if self._prefix else ""
@@ -91,20 +91,6 @@ def _to_stderr(line: bytes) -> None:
 def _time(seconds: float) -> str:
     whole = int(seconds)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((seconds - whole) * 1000):03d}Z"
-
-
-def _message(event: LogEvent) -> str:
-    try:
-        return formatEvent(event)
-    except Exception as reason:
-        return f"unformattable event: {type(reason).__name__}"
-
-
-def _traceback(failure: Failure) -> str:
-    try:
-        return failure.getTraceback()
-    except Exception as reason:
-        return f"unprintable traceback: {type(reason).__name__}"
 
 
 def _plain(value: object) -> object:

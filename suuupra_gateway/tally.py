@@ -272,7 +272,7 @@ class Tally:
     def _first(self, tally: RouteTally, key: tuple[str, int, str]) -> None:
         if self._room <= 0:
             key = _REQUEST_OVERFLOW
-        elif key not in tally.requests:
+        else:
             self._room -= 1
         tally.requests[key] = tally.requests.get(key, 0) + 1
 

@@ -126,4 +126,11 @@ def test_observers_for_twistd_write_to_standard_error(monkeypatch):
     assert journal.startswith(b"<6>{")
     assert json.loads(plain)["message"] == "hello"
 
+
+def test_nobody_reading_standard_error_is_no_reason_to_fail(monkeypatch):
+    def broken(fd, data):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", broken)
+
     events.lines()({"log_time": 0.0, "log_format": "nobody reads this"})
