@@ -20,7 +20,7 @@ from suuupra_gateway.process import control
 from suuupra_gateway.process.lifecycle import Life, live
 
 if TYPE_CHECKING:
-    from suuupra_gateway.process.reload import Generation
+    from suuupra_gateway.process.generation import Generation
 
 T = TypeVar("T")
 
@@ -130,16 +130,20 @@ class Child:
         """
         await self._bounded(self._hello, HELLO, "start")
         while self.generation != (generation := current()).number:
-            await self.prepare(generation)
+            try:
+                await self.prepare(generation)
+            except control.PlanRefused:
+                if current() is generation:
+                    raise
             if current() is generation:  # else a reload was faster: take that instead
                 await self.commit(generation.number)
         self._life.serving()
         if self.state != "ready":
             raise WorkerLost(f"worker {self.slot} was told to go while it started")
 
-    def prepare(self, generation: Generation) -> Deferred[object]:
+    def prepare(self, generation: Generation) -> Deferred[None]:
         """Let it compile a plan. Errback `PlanRefused` or `WorkerLost`."""
-        return self._ask(
+        return self._tell(
             control.Prepare,
             PREPARE,
             generation=generation.number,
@@ -155,21 +159,21 @@ class Child:
 
         return self._ask(control.Commit, PROMPT, generation=generation).addCallback(committed)
 
-    def discard(self, generation: int) -> Deferred[object]:
+    def discard(self, generation: int) -> Deferred[None]:
         """Let it forget what it prepared. Errback `WorkerLost`."""
-        return self._ask(control.Discard, PROMPT, generation=generation)
+        return self._tell(control.Discard, PROMPT, generation=generation)
 
-    def adopt(self, slot: int) -> Deferred[object]:
+    def adopt(self, slot: int) -> Deferred[None]:
         """Let it accept for another slot. Errback `CannotServe` or `WorkerLost`."""
-        return self._ask(control.Adopt, PROMPT, slot=slot)
+        return self._tell(control.Adopt, PROMPT, slot=slot)
 
-    def release_slot(self, slot: int) -> Deferred[object]:
+    def release_slot(self, slot: int) -> Deferred[None]:
         """Let it accept for another slot no longer. Errback `WorkerLost`."""
-        return self._ask(control.Release, PROMPT, slot=slot)
+        return self._tell(control.Release, PROMPT, slot=slot)
 
-    def reopen(self) -> Deferred[object]:
+    def reopen(self) -> Deferred[None]:
         """Let it open its log files anew. Errback `WorkerLost`."""
-        return self._ask(control.Reopen, PROMPT)
+        return self._tell(control.Reopen, PROMPT)
 
     def ping(self) -> Deferred[None]:
         """Ask whether it is there. Errback `WorkerLost`."""
@@ -180,9 +184,9 @@ class Child:
 
         return self._ask(control.Ping, PROMPT).addCallback(pong)
 
-    def snapshot(self) -> Deferred[None]:
-        """Renew `counted`. Errback `WorkerLost`."""
-        return self._ask(control.Snapshot, PROMPT).addCallback(lambda answer: self.read_tally(answer["length"]))
+    def snapshot(self, within: float = PROMPT) -> Deferred[None]:
+        """Renew `counted`. Errback `WorkerLost`, also if that takes longer than ``within`` seconds."""
+        return self._ask(control.Snapshot, within).addCallback(lambda answer: self.read_tally(int(answer["length"])))
 
     def drain(self, grace: float) -> None:
         """Let it finish within ``grace`` seconds and go. Again with less to hurry it."""
@@ -253,7 +257,7 @@ class Child:
         self.log.info("Worker {slot} (pid {pid}) serves", slot=self.slot, pid=self.body.pid)
 
     def tell_drain(self, grace: float) -> None:
-        self._ask(control.Drain, PROMPT, grace=grace).addErrback(lambda _: None)  # it went first
+        self._tell(control.Drain, PROMPT, grace=grace).addErrback(lambda _: None)  # it went first
 
     def end(self) -> None:
         self.body.kill()
@@ -280,6 +284,9 @@ class Child:
 
         asked = self.control.callRemote(command, **arguments).addCallback(answered)
         return self._bounded(asked, seconds, f"answer {command.__name__}")
+
+    def _tell(self, command: type[amp.Command], seconds: float, **arguments: object) -> Deferred[None]:
+        return self._ask(command, seconds, **arguments).addCallback(lambda _: None)
 
     def _bounded(self, waiting: Deferred[T], seconds: float, what: str) -> Deferred[T]:
         def named(failure: Failure) -> Failure:

@@ -4,7 +4,7 @@ All workers: as many as there are slots, each replaced when it dies, and all of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -13,11 +13,14 @@ from twisted.logger import Logger
 from suuupra_gateway import tally
 from suuupra_gateway.process.child import Child, WorkerLost
 from suuupra_gateway.process.control import CannotServe, PlanRefused, VersionMismatch
+from suuupra_gateway.process.generation import Generation
 from suuupra_gateway.process.lifecycle import Backoff
-from suuupra_gateway.process.reload import Generation
 
 HUNG = 10.0
 """Seconds after which a worker that answers no ping is killed: all its connections hang with it."""
+
+FRESH = 1.0
+"""Seconds that a worker has to renew its tally when somebody waits; else its last one is good enough."""
 
 MARGIN = 3.0
 """Seconds beyond the time to drain before a worker that is still there is killed."""
@@ -26,9 +29,10 @@ MARGIN = 3.0
 class RollFailed(Exception):
     """A new worker did not come up, so the old one of its slot, and of all later slots, is still there."""
 
-    def __init__(self, slot: int, why: str) -> None:
+    def __init__(self, slot: int, why: str, done: Iterable[int]) -> None:
         super().__init__(f"the new worker of slot {slot} did not come up: {why}")
-        self.slot = slot
+        self.done = tuple(done)
+        """Slots whose workers had been replaced before."""
 
 
 class Fleet:
@@ -72,6 +76,8 @@ class Fleet:
     def resize(self, size: int) -> None:
         """Fill up to ``size`` slots; let the workers of further ones finish."""
         self._size = size
+        if self._stopping:
+            return
         for slot in [slot for slot in {*self.slots, *self._pauses} if slot >= size]:
             self._cancel_pause(slot)
             child = self.slots.pop(slot, None)
@@ -85,17 +91,23 @@ class Fleet:
         """Those who serve."""
         return [child for child in self.children if child.state == "ready"]
 
-    async def roll(self, size: int) -> None:
+    async def roll(self, slots: Iterable[int]) -> None:
         """
-        Replace the workers of the first ``size`` slots one after the other, each only when its successor serves.
+        Replace the workers of ``slots`` one after the other, each only when its successor serves.
+
+        Slots that are new come first: their sockets belong to nobody yet.
 
         :raises RollFailed: at the first that fails to come up.
         """
-        for slot in range(size):
+        done: list[int] = []
+        for slot in sorted(slots, key=lambda slot: (slot < self._size, slot)):
+            if self._stopping:
+                raise RollFailed(slot, "the gateway is stopping", done)
             successor = self._start(slot)
             why = await self._bring_up(successor)
             if why is not None:
-                raise RollFailed(slot, why)
+                raise RollFailed(slot, why, done)
+            done.append(slot)
             predecessor = self.slots.get(slot)
             self.slots[slot] = successor
             self._cancel_pause(slot)
@@ -103,7 +115,6 @@ class Fleet:
             self._release(slot)
             if predecessor is not None:
                 self._dismiss(predecessor, self._grace())
-        self.resize(size)
 
     async def stop(self, grace: float) -> None:
         """Let everybody finish within ``grace`` seconds; kill those who are still there after that."""
@@ -146,9 +157,9 @@ class Fleet:
         return bool(ready) and all(now - child.answered <= within for child in ready)
 
     async def snapshots(self) -> list[bytes]:
-        """Fresh tallies of everybody, and one of those who are gone."""
+        """Tallies of everybody, fresh if they answer, and one of those who are gone."""
         children = list(self.children)
-        await DeferredList([child.snapshot() for child in children], consumeErrors=True)
+        await DeferredList([child.snapshot(FRESH) for child in children], consumeErrors=True)
         return [self._left_behind.encode(), *(child.counted for child in children if child.counted)]
 
     def reopen(self) -> None:
@@ -255,4 +266,3 @@ class Fleet:
 
 def _lost(failure: object) -> None:
     """It is being looked after: either it hangs and will be killed, or its end is about to be noticed."""
-

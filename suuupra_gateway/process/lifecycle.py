@@ -17,9 +17,9 @@ class Life(Protocol):
     state     serving         drain             lost          exited
     ========  ==============  ================  ============  ========
     Starting  Ready           Draining (end)    Draining      Gone
-    Ready     –               Draining (tell)   Draining      Gone
+    Ready     -               Draining (tell)   Draining      Gone
     Draining  Draining        Draining (tell)   Draining      Gone
-    Gone      –               Gone              Gone          –
+    Gone      -               Gone              Gone          -
     ========  ==============  ================  ============  ========
     """
 
@@ -58,7 +58,7 @@ class Subject(Protocol):
         """Nothing is left of it."""
 
 
-_builder = TypeMachineBuilder(Life, Subject)
+_builder = TypeMachineBuilder(Life, Subject)  # type: ignore[type-abstract]  # only annotates
 
 _starting = _builder.state("Starting")
 _ready = _builder.state("Ready")

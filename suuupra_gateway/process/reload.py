@@ -1,140 +1,194 @@
 """
-From a file to a plan that all workers can take, or to the reasons why not.
+Changing what workers serve by: in all of them, or in none.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-import shutil
-import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 import suuupra_gateway
-from suuupra_gateway.config import source
-from suuupra_gateway.config.decode import decode
-from suuupra_gateway.config.model import GatewayConfig
-from suuupra_gateway.config.source import Document
-from suuupra_gateway.filters.catalog import kinds
-from suuupra_gateway.process.sockets import BoundListener
+from suuupra_gateway.process.child import Child, WorkerLost
+from suuupra_gateway.process.control import CannotServe, PlanRefused
+from suuupra_gateway.process.fleet import Fleet, RollFailed
+from suuupra_gateway.process.generation import Generation, Loaded, PlanFiles, installed_release, load, slots, workers
+from suuupra_gateway.process.sockets import BoundListener, CannotListen, Manager, close_unused, rebind
+
+T = TypeVar("T")
 
 
 class ReloadFailed(Exception):
     """Nothing has changed; the message says why, one problem per line."""
 
 
-@attrs.frozen(eq=False)
-class Loaded:
-    """A configuration that was read, decoded, compiled and tested; nobody serves by it yet."""
-
-    document: Document
-    config: GatewayConfig
-
-
-@attrs.frozen(eq=False)
-class Generation:
-    """What workers are to serve by."""
-
-    number: int
-    """From 1, never twice in the life of a supervisor."""
-
-    digest: str
-    config: GatewayConfig
-    path: str
-    """Where its document lies for workers, as JSON."""
-
-    bound: tuple[BoundListener, ...]
-    """The sockets of its listeners."""
-
-    since: float = attrs.field(factory=time.time)
-    """UNIX time."""
-
-    def rests_on(self, other: GatewayConfig) -> bool:
-        """Whether a worker that serves by this can take ``other`` without being replaced."""
-        mine = self.config
-        return (mine.gateway, mine.listeners, mine.access_log) == (other.gateway, other.listeners, other.access_log)
-
-
-def load(path: str) -> Loaded:
+class Reloading:
     """
-    Read the configuration at ``path`` and check all that can be checked without serving. Takes a while, waits for nobody.
+    Holds the generation in force, and replaces it. Lives as long as the supervisor, which lets one change happen at a time.
 
-    :raises ConfigErrors: with everything that is wrong.
-    """
-    document = source.load(path)
-    config = decode(document, kinds(document.tree.get("plugins", ())))
-    return Loaded(document, config)
-
-
-class PlanFiles:
-    """
-    The directory in which workers find plans. They hold secrets in clear, so only its owner may read it.
-
-    Lives as long as the supervisor.
+    A plan that rests on the same sockets and process settings is swapped inside the workers, in two phases. Anything else, new
+    code too, takes new workers, which come one by one.
     """
 
-    __slots__ = ("directory", "_private")
+    log = Logger()
 
-    directory: str
+    current: Generation
+    """What workers serve by, and what those that are started now will."""
 
-    def __init__(self, configured: str, environ: os._Environ[str] | dict[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        path: str,
+        loaded: Loaded,
+        bound: tuple[BoundListener, ...],
+        manager: Manager,
+        fleet: Fleet,
+    ) -> None:
         """
-        In ``configured``, else in ``$RUNTIME_DIRECTORY``, else in a private temporary directory that `close` removes.
+        Write the first plan.
 
-        :raises OSError: if it cannot be made.
+        :param reactor: for its threads.
+        :param path: of the configuration.
+        :param bound: the sockets for ``loaded``; owned from now on.
+        :raises OSError: if that is not possible.
         """
-        # systemd separates several with colons
-        self.directory = configured or environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        self._private = not self.directory
-        if self._private:
-            self.directory = tempfile.mkdtemp(prefix="suuupra-gateway-")
-        else:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-
-    def write(self, number: int, document: Document) -> str:
-        """
-        Write what workers compile as generation ``number``; its path.
-
-        :raises OSError: if that fails; nothing is left behind.
-        """
-        path = os.path.join(self.directory, f"plan-{number}.json")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document.tree, file, ensure_ascii=False)
-        except BaseException:
-            os.unlink(path)
-            raise
-        return path
-
-    def keep(self, paths: Iterable[str]) -> None:
-        """Remove all plans but these."""
-        kept = set(paths)
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self.directory):
-                path = os.path.join(self.directory, name)
-                if re.fullmatch(r"plan-\d+\.json", name) and path not in kept:
-                    os.unlink(path)
+        self._reactor = reactor
+        self._path = path
+        self._manager = manager
+        self._fleet = fleet
+        self._numbers = 0
+        self._release = suuupra_gateway.__version__
+        self._files = PlanFiles(loaded.config.gateway.run_dir)
+        self.current = self._generation(loaded, bound)
+        self._files.keep([self.current.path])
 
     def close(self) -> None:
-        """Remove what was written."""
-        self.keep(())
-        if self._private:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        """Close the supervisor's hold on the listeners. What workers hold stays open."""
+        for bound in self.current.bound:
+            bound.close()
+
+    def forget(self) -> None:
+        """Remove the plans: nobody needs them any more."""
+        self._files.close()
+
+    def read(self) -> Deferred[Loaded]:
+        """What the file says now; errback `ConfigErrors`."""
+        # In a thread: ten thousand routes take seconds, and pings must go on.
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load, self._path)
+
+    async def take(self, loaded: Loaded) -> None:
+        """
+        Let all workers serve by ``loaded``.
+
+        :raises ReloadFailed: and all serve as before.
+        """
+        before = self.current
+        try:
+            candidate = self._generation(loaded, before.bound)
+        except OSError as why:
+            raise ReloadFailed(f"the plan cannot be handed to workers: {why}") from why
+        try:
+            asked = await self._prepare(candidate)
+            if before.rests_on(loaded.config) and installed_release() == self._release:
+                self.current = candidate
+                await self._commit(candidate, asked)
+            else:
+                await self._discard(candidate, asked)
+                await self._roll_over(before, candidate)
+        finally:
+            self._files.keep([self.current.path])
+
+    async def replace(self) -> None:
+        """
+        Replace all workers by ones that run what is installed now.
+
+        :raises ReloadFailed: if one does not come up; it and those after it are still the old ones.
+        """
+        try:
+            await self._fleet.roll(range(slots(self.current.config)))
+        except RollFailed as why:
+            raise ReloadFailed(str(why)) from why
+        self._release = installed_release()
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _generation(self, loaded: Loaded, bound: tuple[BoundListener, ...]) -> Generation:
+        self._numbers += 1
+        path = self._files.write(self._numbers, loaded.document)
+        return Generation(self._numbers, loaded.document.digest, loaded.config, path, bound)
+
+    async def _prepare(self, candidate: Generation) -> list[Child]:
+        """Let everybody who serves prepare; those who can. :raises ReloadFailed: if one refused."""
+        asked = self._fleet.ready()
+        refusals: list[str] = []
+
+        async def ask(child: Child) -> Child | None:
+            try:
+                await child.prepare(candidate)
+            except PlanRefused as why:
+                refusals.append(f"worker {child.slot}: {why}")
+            except WorkerLost:
+                child.kill()  # it hangs or is gone; its successor will take what is in force then
+            else:
+                return child
+            return None
+
+        able = [child for child in await _all(ask(child) for child in asked) if child is not None]
+        if refusals:
+            await self._discard(candidate, able)
+            raise ReloadFailed("\n".join(sorted(refusals)))
+        return able
+
+    async def _discard(self, candidate: Generation, asked: list[Child]) -> None:
+        async def ask(child: Child) -> None:
+            with suppress(WorkerLost):
+                await child.discard(candidate.number)
+
+        await _all(ask(child) for child in asked)
+
+    async def _commit(self, candidate: Generation, asked: list[Child]) -> None:
+        """All prepared it, so all take it; who came up in between catches up, who cannot is replaced."""
+
+        async def ask(child: Child) -> None:
+            try:
+                if child not in asked:
+                    await child.prepare(candidate)
+                await child.commit(candidate.number)
+            except (PlanRefused, CannotServe, WorkerLost) as why:
+                self.log.error("Worker {slot} cannot follow and is killed: {why}", slot=child.slot, why=str(why))
+                child.kill()
+
+        await _all(ask(child) for child in self._fleet.ready() if child.generation != candidate.number)
+
+    async def _roll_over(self, before: Generation, candidate: Generation) -> None:
+        """Let new workers serve ``candidate`` with its own sockets, or old ones as before."""
+        try:
+            bound = rebind(before.bound, candidate.config.listeners, workers(candidate.config), self._manager)
+        except CannotListen as why:
+            raise ReloadFailed(str(why)) from why
+        self.current = attrs.evolve(candidate, bound=bound)
+        size = slots(candidate.config)
+        try:
+            await self._fleet.roll(range(size))
+        except RollFailed as why:
+            self.current = before
+            # Bring back what the others still serve by.
+            with suppress(RollFailed):
+                await self._fleet.roll(slot for slot in why.done if slot < slots(before.config))
+            self._fleet.resize(slots(before.config))
+            close_unused(bound, before.bound)
+            raise ReloadFailed(str(why)) from why
+        close_unused(before.bound, bound)
+        self._fleet.resize(size)
+        self._release = installed_release()
 
 
-def installed_release() -> str:
-    """The version that a process started now would run, which an upgrade may have made another than ours."""
-    with contextlib.suppress(OSError):
-        with open(suuupra_gateway.__file__, encoding="utf-8") as file:
-            found = re.search(r"""^__version__\s*=\s*["']([^"']+)["']""", file.read(), re.MULTILINE)
-        if found:
-            return found.group(1)
-    return suuupra_gateway.__version__
+async def _all(waiting: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """What all of them return; none raises."""
+    results = await DeferredList([Deferred.fromCoroutine(each) for each in waiting])
+    return [result for _, result in results]

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from suuupra_gateway.config.decode import ConfigErrors, decoding
 from suuupra_gateway.config.model import ListenerSpec, UpstreamSpec
 from suuupra_gateway.config.source import Document
-from suuupra_gateway.filters.catalog import kinds
+from suuupra_gateway.filters.catalog import PluginError, kinds
 from suuupra_gateway.http.site import GatewaySite
 from suuupra_gateway.interfaces import IExchange
 from suuupra_gateway.logs import AccessLog
@@ -36,8 +36,9 @@ from suuupra_gateway.process.slices import sliced
 from suuupra_gateway.residents import Residents
 from suuupra_gateway.routing.resource import GatewayResource
 from suuupra_gateway.tally import Sample, Tally
-from suuupra_gateway.trace import run_tests
+from suuupra_gateway.trace import running_tests
 from suuupra_gateway.upstreams.upstream import Upstream
+
 
 @attrs.frozen(eq=False)
 class Sockets:
@@ -102,16 +103,13 @@ class Serving:
         """
         self.discard()
         try:
-            with open(path, "rb") as file:
-                tree = msgspec.json.decode(file.read())
+            tree = _read(path)
             document = Document.from_tree(tree)
             known = kinds(tree.get("plugins", ()))
             config = await sliced(self._reactor, decoding(document, known))
-            plan = await sliced(
-                self._reactor, compiling(config, self._residents, generation=generation, digest=digest)
-            )
-            failures = run_tests(plan)
-        except (ConfigErrors, OSError, msgspec.DecodeError) as reason:
+            plan = await sliced(self._reactor, compiling(config, self._residents, generation=generation, digest=digest))
+            failures = await sliced(self._reactor, running_tests(plan))
+        except (ConfigErrors, PluginError, OSError, msgspec.DecodeError) as reason:
             raise PlanRefused(str(reason)) from reason
         except Exception as reason:
             self.log.failure("Generation {generation} cannot be compiled", generation=generation)
@@ -133,7 +131,7 @@ class Serving:
         self._prepared = None
         first = self._plan is None
         self._plan = self._resource.plan = plan
-        self._residents.settle(plan)
+        self._residents.settle(plan.claims)
         if first:
             self._open(plan)
         if self._access is not None:
@@ -144,7 +142,7 @@ class Serving:
         if self._prepared is not None:
             self._prepared = None
             if self._plan is not None:
-                self._residents.settle(self._plan)
+                self._residents.settle(self._plan.claims)
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
@@ -215,9 +213,9 @@ class Serving:
 
     def drain(self, grace: float) -> None:
         """Accept nothing new, finish within ``grace`` seconds, and leave. Again with less to hurry."""
-        if self._doom is not None and self._doom.active():
-            if grace < self._doom.getTime() - self._reactor.seconds():
-                self._doom.reset(grace)
+        doom = self._doom
+        if doom is not None and doom.active() and grace < doom.getTime() - self._reactor.seconds():
+            doom.reset(grace)
         if not self._draining:
             self._draining = True
             self._doom = self._reactor.callLater(grace, self._cut)
@@ -286,6 +284,12 @@ class Serving:
 
     def _upstream(self, spec: UpstreamSpec) -> Upstream:
         return Upstream(spec, self._reactor, self._sweep)
+
+
+def _read(path: str) -> dict[str, Any]:
+    # Local, written a moment ago, and memory by nature (/run): as quick as any other step.
+    with open(path, "rb") as file:
+        return msgspec.json.decode(file.read(), type=dict[str, Any])
 
 
 async def _stop(port: IListeningPort) -> None:

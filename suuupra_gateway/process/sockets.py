@@ -17,10 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 import attrs
 
-from suuupra_gateway.config.model import ListenerSpec
+from suuupra_gateway.config.model import AdminSpec, ListenerSpec
 from suuupra_gateway.net.address import Address
 
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+
+
+Manager = Mapping[str, list[socket.socket]]
+"""Sockets that the service manager passed, by name."""
 
 
 class CannotListen(Exception):
@@ -90,7 +94,7 @@ def passed(environ: MutableMapping[str, str], pid: int) -> dict[str, list[socket
     return found
 
 
-def bind(listener: ListenerSpec, slots: int, manager: Mapping[str, list[socket.socket]]) -> BoundListener:
+def bind(listener: ListenerSpec, slots: int, manager: Manager) -> BoundListener:
     """
     Take or make the sockets of ``listener``.
 
@@ -228,8 +232,26 @@ def _refuse_taken(path: str) -> None:
     raise OSError(errno.EADDRINUSE, "another process listens there", path)
 
 
+def bind_admin(spec: AdminSpec) -> BoundListener | None:
+    """
+    The admin listener's socket, or None for ``off``.
+
+    :raises CannotListen: with the reason.
+    """
+    if spec.address == "off":
+        return None
+    try:
+        address = Address.parse(spec.address)
+        if address.path:
+            sock, inode = bind_unix(address.path, 128, mode=0o660)
+            return BoundListener("admin", spec.address, (sock,), path=address.path, inode=inode)
+        return BoundListener("admin", spec.address, (bind_tcp(address, 128),))
+    except (OSError, ValueError) as reason:
+        raise CannotListen(f"admin: cannot listen on {spec.address}: {reason}") from reason
+
+
 def rebind(
-    before: Iterable[BoundListener], listeners: Iterable[ListenerSpec], slots: int, manager: Mapping[str, list[socket.socket]]
+    before: Iterable[BoundListener], listeners: Iterable[ListenerSpec], slots: int, manager: Manager
 ) -> tuple[BoundListener, ...]:
     """
     The sockets for a new set of listeners: those of ``before`` at the same address, and new ones.

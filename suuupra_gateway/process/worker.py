@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -27,6 +33,7 @@ from suuupra_gateway.process import control
 
 if TYPE_CHECKING:
     from suuupra_gateway.process.serving import Serving
+
 
 class WorkerEnd(amp.AMP):
     """The worker's end of the control connection: commands in, calls of a `Serving` out."""

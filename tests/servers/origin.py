@@ -90,7 +90,9 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     return request
 
 
-def answer(body: bytes, status: int = 200, kind: str = "application/json", *extra: str, length: int | None = None) -> bytes:
+def answer(
+    body: bytes, status: int = 200, kind: str = "application/json", *extra: str, length: int | None = None
+) -> bytes:
     head = [
         f"HTTP/1.1 {status} {'OK' if status == 200 else 'Status'}",
         f"Content-Type: {kind}",
@@ -211,9 +213,8 @@ async def main(options: argparse.Namespace) -> None:
         print(server.sockets[0].getsockname()[1], flush=True)
     # Whoever started us holds the other end: when it is gone, so are we.
     watch = asyncio.StreamReader()
-    with open(os.dup(0), "rb", closefd=True) as stdin:
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(watch), stdin)
-        await watch.read()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(watch), sys.stdin)
+    await watch.read()
     server.close()
 
 
