@@ -1,0 +1,369 @@
+"""
+One complete head of a request in, one `RequestHead` out, or the error that refuses it.
+
+httptools (llhttp) takes the field lines apart and refuses most nonsense; the request line and all framing are decided here,
+before an exchange exists. Nothing but heads is ever fed to it: `intake.py` finds where a head ends and reads bodies itself.
+That is what keeps one message at a time (httptools cannot pause between two), trailers apart from header fields, and bodies
+whole that come with an ``Upgrade`` offer (after which httptools stops, MagicStack/httptools#124): we ignore such offers here,
+which RFC 9110 section 7.8 allows, and whoever wants one takes the connection by `detach`.
+
+What is refused and by whom is listed, vector by vector, in ``tests/http/vectors.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import httptools
+
+from suuupra_gateway.errors import (
+    BadRequest,
+    ExpectationFailed,
+    GatewayError,
+    HeadTooLarge,
+    NotImplementedMethod,
+    TargetTooLong,
+    VersionNotSupported,
+)
+from suuupra_gateway.http import grammar
+from suuupra_gateway.http.message import Pairs, RequestHead
+from suuupra_gateway.http.target import parse_target
+
+_VERSIONS: Final = {b"HTTP/1.1": b"1.1", b"HTTP/1.0": b"1.0"}
+
+_CLOSE: Final = 1
+_KEEP: Final = 2
+
+_OPTIONS: Final = {b"keep-alive": _KEEP, b"Keep-Alive": _KEEP, b"close": _CLOSE, b"Close": _CLOSE}
+"""What nearly all ``Connection`` fields say; the others are taken apart."""
+
+_REMEMBERED: Final = 1024
+"""Most spellings of field names, and most hosts, that are remembered (about 0.2 MiB each)."""
+
+_LONGEST_NAME: Final = 64
+"""Longer field names are not worth remembering."""
+
+_new: Final = RequestHead.__new__
+
+
+class EdgeCounters:
+    """What a listener counts: plain ints, never reset."""
+
+    __slots__ = ("accepted", "refused", "requests", "dropped_headers", "bad_requests")
+
+    accepted: int
+    """Connections that got a channel."""
+
+    refused: int
+    """Connections beyond the limit, closed at once."""
+
+    requests: int
+    """Heads that were understood."""
+
+    dropped_headers: int
+    """Fields that were dropped because their name holds ``_`` or ``.``."""
+
+    bad_requests: int
+    """Requests that were refused before they could be routed: malformed, too large, too slow."""
+
+    def __init__(self) -> None:
+        self.accepted = self.refused = self.requests = self.dropped_headers = self.bad_requests = 0
+
+
+class HeadRules:
+    """What a listener asks of heads, and what its parsers have learnt. One per listener, shared by its connections."""
+
+    __slots__ = ("request_line", "head", "headers", "underscores", "merge_slashes", "counters", "names", "hosts")
+
+    names: dict[bytes, bytes]
+    """Field names without any meaning for us: as received, to lower-case. Bounded."""
+
+    hosts: dict[bytes, tuple[bytes, bytes]]
+    """``Host`` values, to authority and host. Bounded."""
+
+    def __init__(
+        self,
+        *,
+        request_line: int = 8 * 1024,
+        head: int = 32 * 1024,
+        headers: int = 100,
+        underscores: Literal["drop", "reject", "keep"] = "drop",
+        merge_slashes: bool = True,
+        counters: EdgeCounters | None = None,
+    ) -> None:
+        """
+        :param request_line: longest request line, in bytes without its CRLF.
+        :param head: most bytes of all field lines together.
+        :param headers: most field lines.
+        :param underscores: what becomes of fields whose names hold ``_`` or ``.``, trailers included.
+        """
+        self.request_line = request_line
+        self.head = head
+        self.headers = headers
+        self.underscores = underscores
+        self.merge_slashes = merge_slashes
+        self.counters = counters or EdgeCounters()
+        self.names = {}
+        self.hosts = {}
+
+    def admit(self, lower: bytes) -> bool:
+        """
+        Whether a field called ``lower`` is kept.
+
+        Practice: upstreams that speak WSGI or CGI cannot tell ``X_User_Id`` from ``X-User-Id`` (oauth2-proxy CVE-2025-64484).
+
+        :raises BadRequest: the name is one that this listener rejects.
+        """
+        if self.underscores == "keep" or (b"_" not in lower and b"." not in lower):
+            return True
+        if self.underscores == "reject":
+            raise BadRequest("a field name holds _ or .", detail="Header names must not contain '_' or '.'.")
+        self.counters.dropped_headers += 1
+        return False
+
+
+class RequestParser:
+    """
+    Parses the heads of one connection, one after the other. Lives as long as the connection.
+
+    After `parse`: `keep` and `expects` tell what the head said about the connection.
+    """
+
+    __slots__ = (
+        "keep",
+        "expects",
+        "_rules",
+        "_known",
+        "_feed",
+        "_append",
+        "_host",
+        "_length",
+        "_coding",
+        "_expect",
+        "_option",
+        "_ends",
+    )
+
+    keep: bool
+    """Whether the client is willing to send another request on this connection (RFC 9112 section 9.3)."""
+
+    expects: bool
+    """Whether the client waits for ``100 (Continue)`` before it sends the body."""
+
+    def __init__(self, rules: HeadRules) -> None:
+        self._rules = rules
+        self._known = rules.names.get
+        self._host: bytes | None = None
+        self._length: bytes | None = None
+        self._coding: bytes | None = None
+        self._expect: bytes | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        # 0.2 us; needed after every head that announced a body, an upgrade or was broken off, because httptools waits for
+        # what follows such a head, or for nothing.
+        self._feed = httptools.HttpRequestParser(self).feed_data
+
+    def parse(self, raw: bytes, end_of_line: int) -> RequestHead:
+        """
+        The head of the next request.
+
+        :param raw: a complete head: bytes that end with the first empty line.
+        :param end_of_line: where the request line's CRLF is.
+        :raises BadRequest: malformed or ambiguous.
+        :raises TargetTooLong, HeadTooLarge: over a limit.
+        :raises NotImplementedMethod: a method that we do not know, CONNECT, or a transfer coding besides chunked.
+        :raises VersionNotSupported: HTTP, but neither 1.0 nor 1.1.
+        :raises ExpectationFailed: ``Expect`` with anything but ``100-continue``.
+        """
+        rules = self._rules
+        line = raw[:end_of_line]
+        if end_of_line > rules.request_line:
+            raise TargetTooLong(f"request line of {end_of_line} bytes")
+        if len(raw) - end_of_line > rules.head + 4:
+            raise HeadTooLarge(f"{len(raw) - end_of_line} bytes of header fields")
+        if raw.count(b"\n") - 2 > rules.headers:
+            raise HeadTooLarge("too many header fields")
+        parts = line.split(b" ")
+        version = _VERSIONS.get(parts[-1])
+        if version is None or len(parts) != 3 or parts[0] not in grammar.METHODS:
+            raise _line_error(parts)
+        method, target, _ = parts
+
+        self._host = self._length = self._coding = self._expect = None
+        self._option = self._ends = 0
+        headers: Pairs = []
+        self._append = headers.append
+        try:
+            self._feed(raw)
+        except httptools.HttpParserUpgrade:
+            self._renew()
+        except httptools.HttpParserError as error:
+            self._renew()
+            raise _cause(error) from error
+        if self._ends != 1:
+            # Cannot happen as far as is known; if httptools sees the end elsewhere than we do, somebody smuggles.
+            self._renew()
+            raise BadRequest("the head does not end at its first empty line")
+        if b" \r\n" in raw or b"\t\r\n" in raw:
+            # RFC 9110 section 5.5: white space around the value is no part of it; httptools leaves what trails.
+            headers[:] = [(name, value.rstrip(b" \t")) for name, value in headers]
+
+        head = _new(RequestHead)
+        head.method = method
+        head.target = target
+        head.path, head.query, authority, head.escaped = parse_target(target, method, merge_slashes=rules.merge_slashes)
+        head.version = version
+        head.headers = headers
+        head.content_length = None
+        head.chunked = False
+        head.params = None
+        head.prefix = b""
+        head.prefix = b""
+        if version == b"1.1":
+            self.keep = self._option != _CLOSE
+            self.expects = False
+            if self._expect is not None:
+                self._check_expect(self._expect)
+        else:
+            # RFC 9110 section 10.1.1: expectations of HTTP/1.0 clients are ignored.
+            self.keep = self._option == _KEEP
+            self.expects = False
+        self._set_host(head, self._host, authority)
+        if self._length is not None or self._coding is not None:
+            self._set_framing(head)
+        return head
+
+    # -- called by httptools ----------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field line. Values may still have white space at their end."""
+        lower = self._known(name)
+        if lower is None:
+            lower = self._classify(name, value)
+            if lower is None:
+                return
+        self._append((lower, value))
+
+    def on_headers_complete(self) -> None:
+        """The empty line."""
+        self._ends += 1
+
+    # -- the fields that mean something to us -------------------------------------------------------------------------
+
+    def _classify(self, name: bytes, value: bytes) -> bytes | None:
+        """The lower-case name of a field that is not known to be without meaning; None if it is to be dropped."""
+        lower = name.lower()
+        if lower == b"host":
+            if self._host is not None:
+                raise BadRequest("several Host fields", detail="There must be exactly one Host header.")
+            self._host = value
+        elif lower == b"connection":
+            self._note_connection(value)
+        elif lower == b"content-length":
+            if self._length is not None:
+                raise BadRequest("several Content-Length fields")
+            self._length = value
+        elif lower == b"transfer-encoding":
+            if self._coding is not None:
+                raise BadRequest("several Transfer-Encoding fields")
+            self._coding = value
+        elif lower == b"expect":
+            self._expect = value if self._expect is None else self._expect + b"," + value
+        elif not self._rules.admit(lower):
+            return None
+        else:
+            names = self._rules.names
+            if len(names) < _REMEMBERED and len(name) <= _LONGEST_NAME:
+                names[name] = lower
+        return lower
+
+    def _note_connection(self, value: bytes) -> None:
+        option = _OPTIONS.get(value)
+        if option is None:
+            options = grammar.tokens(value)
+            # RFC 9112 section 9.3: close wins over keep-alive, wherever it stands.
+            option = _CLOSE if b"close" in options else _KEEP if b"keep-alive" in options else 0
+        if self._option != _CLOSE:
+            self._option = option or self._option
+
+    def _check_expect(self, value: bytes) -> None:
+        expectations = grammar.tokens(value)
+        if expectations != [b"100-continue"]:
+            raise ExpectationFailed("an expectation besides 100-continue")
+        self.expects = True
+
+    def _set_host(self, head: RequestHead, value: bytes | None, authority: bytes | None) -> None:
+        if value is None:
+            if head.version == b"1.1":
+                # RFC 9112 section 3.2
+                raise BadRequest("no Host field", detail="There must be exactly one Host header.")
+            head.authority = head.host = b""
+            if authority is not None:
+                head.authority, head.host = self._parse_host(authority)
+            return
+        hosts = self._rules.hosts
+        found = hosts.get(value)
+        if found is None:
+            found = self._parse_host(value.strip(b" \t"))
+            if len(hosts) < _REMEMBERED:
+                hosts[value] = found
+        head.authority, head.host = found
+        if authority is not None and authority.lower() != head.authority:
+            # RFC 9112 section 3.2.2 would let the target win; but then the next parser may choose otherwise.
+            raise BadRequest("the target's authority is not that of the Host field")
+
+    def _parse_host(self, value: bytes) -> tuple[bytes, bytes]:
+        found = grammar.parse_host(value)
+        if found is None:
+            raise BadRequest("malformed Host", detail="The Host header is malformed.")
+        return found
+
+    def _set_framing(self, head: RequestHead) -> None:
+        """Decide where the body ends (RFC 9112 section 6.3), if there is one and only one way to tell."""
+        self._renew()
+        if self._coding is not None:
+            if self._length is not None:
+                raise BadRequest("both Transfer-Encoding and Content-Length")
+            if head.version == b"1.0":
+                # RFC 9112 section 6.1
+                raise BadRequest("Transfer-Encoding with HTTP/1.0")
+            if self._coding.strip(b" \t").lower() != b"chunked":
+                # RFC 9112 section 6.1 asks for 501 where the coding is not known. Practice: 400, as for all ambiguous framing.
+                raise BadRequest("a Transfer-Encoding besides chunked")
+            head.chunked = True
+        else:
+            assert self._length is not None
+            value = self._length.rstrip(b" \t")
+            if not grammar.digits(value):
+                raise BadRequest("malformed Content-Length")
+            head.content_length = int(value)
+
+
+def check_line(line: bytes) -> None:
+    """
+    Refuse a request line early, before the rest of its head is there: HTTP/0.9 and other protocols would wait for ever.
+
+    :param line: without its CRLF.
+    :raises BadRequest, VersionNotSupported, NotImplementedMethod: as `RequestParser.parse`.
+    """
+    parts = line.split(b" ")
+    if len(parts) != 3 or parts[2] not in _VERSIONS or parts[0] not in grammar.METHODS:
+        raise _line_error(parts)
+
+
+def _line_error(parts: list[bytes]) -> GatewayError:
+    """Why a request line is refused that is not method, target and a version of ours with one space between."""
+    if len(parts) != 3 or not grammar.token(parts[0]) or not parts[1] or not grammar.http_version(parts[2]):
+        return BadRequest("malformed request line")
+    if parts[2] not in _VERSIONS:
+        return VersionNotSupported(f"version {parts[2]!r}")
+    return NotImplementedMethod(f"method {parts[0][:32]!r}")
+
+
+def _cause(error: httptools.HttpParserError) -> GatewayError:
+    """Our own error if one of our callbacks raised it, else what httptools found."""
+    context = error.__context__
+    if isinstance(context, GatewayError):
+        return context
+    return BadRequest(str(error))
