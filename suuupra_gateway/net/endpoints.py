@@ -228,12 +228,19 @@ class _Dialing:
 
     def _cancelled(self, result: Deferred[IProtocol]) -> None:
         self._end()
-        self._task.cancel()
+        self._give_up()
 
     def _fail(self, reason: BaseException) -> None:
         self._end()
-        self._task.cancel()
+        self._give_up()
         self.result.errback(Failure(reason))  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _give_up(self) -> None:
+        if self._stream.connected:
+            # Cancelling the task now would let uvloop close the socket without telling the protocol.
+            self._stream.abortConnection()
+        else:
+            self._task.cancel()
 
     def _end(self) -> None:
         self._over = True

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IListeningPort,
+    IProtocol,
     IProtocolFactory,
     IReadDescriptor,
 )
@@ -52,6 +53,13 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError("The event loop had to wait for a listening socket")
 
 
+def _prepare(sock: socket.socket, backlog: int) -> None:
+    sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # on Linux, what is accepted inherits it
+    sock.listen(backlog)  # uvloop would do this too, but swallows the error
+
+
 @implementer(IListeningPort)
 class LoopPort:
     """A port on an asyncio loop; its connections are `StreamTransport`s."""
@@ -63,6 +71,7 @@ class LoopPort:
     ) -> None:
         self._factory = factory
         self._host = twisted_address(sock.getsockname())
+        _prepare(sock, backlog)
         options: dict[str, Any] = {"sock": sock, "backlog": backlog, "ssl": tls}
         if tls is not None:
             options["ssl_handshake_timeout"] = _HANDSHAKE
@@ -112,10 +121,7 @@ class AcceptingPort:
         self._factory = factory
         self._host = twisted_address(sock.getsockname())
         self._again: IDelayedCall | None = None
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Linux: accepted sockets inherit it
-        sock.listen(backlog)
+        _prepare(sock, backlog)
 
     def startListening(self) -> None:
         """Accept connections from now on. `listen` has done this."""
@@ -160,11 +166,19 @@ class AcceptingPort:
             with connection:
                 connection.setblocking(False)
                 try:
-                    self._reactor.adoptStreamConnection(connection.fileno(), self._socket.family, self._factory)
+                    self._reactor.adoptStreamConnection(connection.fileno(), self._socket.family, self)
                 except OSError:
                     pass  # likewise
                 except Exception:
                     self.log.failure("A connection's protocol could not begin")
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """Called for each connection; an exception here would leave it open for ever."""
+        try:
+            return self._factory.buildProtocol(addr)
+        except Exception:
+            self.log.failure("A connection's protocol could not be built")
+            return None
 
     def _resume(self) -> None:
         self._again = None

@@ -21,6 +21,11 @@ class ClientTLS:
     server_name: str
     """Host name for SNI, or IP address (which is not sent, RFC 6066 section 3); the certificate must be for it."""
 
+    def __attrs_post_init__(self) -> None:
+        if self.context.check_hostname and not self.server_name:
+            # `ssl.SSLObject` would verify the chain and silently take any name (only `ssl.SSLSocket` objects to that).
+            raise ValueError("TLS needs a server name to verify, and a UNIX socket has none: set server-name")
+
 
 def client_tls(spec: UpstreamTLS, host: str) -> ClientTLS:
     """
@@ -32,8 +37,6 @@ def client_tls(spec: UpstreamTLS, host: str) -> ClientTLS:
     :raises ValueError: if a file cannot be read or used; its name is in the message.
     """
     name = spec.server_name or host
-    if spec.verify and not name:
-        raise ValueError("TLS over a UNIX socket needs a server-name to verify")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

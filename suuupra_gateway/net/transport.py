@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -355,8 +356,13 @@ class SecureTransport(StreamTransport):
         self._ended = False
 
     def eof_received(self) -> bool | None:
-        """The peer said that it will send no more (``close_notify``, RFC 8446 section 6.1)."""
-        self._ended = True
+        """The peer will send no more, and perhaps said so (``close_notify``, RFC 8446 section 6.1)."""
+        # uvloop comes here only after a close_notify, asyncio also after a bare end of the TCP stream; OpenSSL knows.
+        with contextlib.suppress(ssl.SSLWantReadError):
+            try:
+                self._ended = not self._transport.get_extra_info("ssl_object").read(1)
+            except ssl.SSLZeroReturnError:
+                self._ended = True
         return super().eof_received()
 
     def _lost(self, reason: Exception | None) -> Exception:
