@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import pkgutil
 import sys
 import traceback
@@ -20,6 +21,8 @@ from types import ModuleType
 from typing import Final
 
 from suuupra_gateway import filters
+from suuupra_gateway.config.findings import ConfigErrors, Finding, Loc
+from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.base import FilterKind
 
 GROUP: Final = "suuupra_gateway.filters"
@@ -67,6 +70,24 @@ def kinds(plugins: Iterable[str] = ()) -> dict[str, FilterKind]:
     for path in plugins:
         add(getattr(_loaded(Path(path)), "kind", None), path)
     return found
+
+
+def known(document: Document) -> dict[str, FilterKind]:
+    """
+    Every filter kind that ``document`` may name: relative paths belong to its directory.
+
+    :raises ConfigErrors: as `kinds` raises `PluginError`, with the place in the document.
+    """
+    written = document.tree.get("plugins")
+    paths = [path for path in written if isinstance(path, str)] if isinstance(written, list | tuple) else []
+    try:
+        return kinds(os.path.join(document.base, path) for path in paths)
+    except PluginError as error:
+        place: Loc = ("plugins",)
+        for index, path in enumerate(paths):
+            if error.where.startswith(os.path.join(document.base, path)):
+                place = ("plugins", index)
+        raise ConfigErrors.at(document, [Finding(place, str(error))]) from error
 
 
 def _installed(point: EntryPoint) -> object:

@@ -95,10 +95,13 @@ class RewriteSpec(FilterSpec):
     """Whole segments to take from the front, if they are there; the upstream is told by ``X-Forwarded-Prefix``."""
 
     regex: RegexRewrite | None = None
+    """A replacement in what is left."""
+
     add_prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     """Whole segments to put in front."""
 
     query: QueryEdits = QueryEdits()
+    """Changes of the query."""
 
     @model_validator(mode="after")
     def _one_way(self) -> RewriteSpec:
