@@ -3,14 +3,14 @@ Live things that outlive plans: found by the value of their spec, started when a
 them.
 
 In order: `register` how to make each type of thing; compile a plan, which claims through `Claims`; swap the plan in;
-`settle` it. A plan that failed to compile leaves things behind that never started: the next `settle` (of the plan that
-stays, for instance) forgets them. At the end, `close`.
+`settle` with what it claimed. A plan that failed to compile leaves things behind that never started: the next `settle`
+(with the claims of the plan that stays) forgets them. At the end, `close`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -21,14 +21,6 @@ from suuupra_gateway.interfaces import IResidents, Resident
 S = TypeVar("S", bound=Hashable)
 
 _Key = tuple[type, Hashable]
-
-
-class Claiming(Protocol):
-    """What `Residents.settle` asks of a plan."""
-
-    @property
-    def claims(self) -> Iterable[Hashable]:
-        """The specs of all things that it uses."""
 
 
 class _Held:
@@ -75,15 +67,12 @@ class Residents:
             held = self._held[key] = _Held(make(spec))
         return held.thing
 
-    def settle(self, plan: Claiming) -> None:
+    def settle(self, claims: Iterable[Hashable]) -> None:
         """
-        ``plan`` is in effect: start what is new, retire what it does not claim.
+        A plan with these claims is in effect: start what is new, retire what none of them names.
 
         What is retired is forgotten at once, so that a later claim gets a new thing, though the old one may be busy yet.
         """
-        self._keep(plan.claims)
-
-    def _keep(self, claims: Iterable[Hashable]) -> None:
         wanted = {(type(spec), spec) for spec in claims}
         for key in [key for key in self._held if key not in wanted]:
             held = self._held.pop(key)
@@ -116,7 +105,7 @@ class Residents:
 
     def close(self) -> Deferred[None]:
         """Retire everything; fires when all that ever was retired is done. Never fails."""
-        self._keep(())
+        self.settle(())
         # Copies: what happens to the result of a wait must not become what the retirement itself ends with.
         done = cast("Deferred[object]", DeferredList([_echo(retired) for retired in self._retiring]))
         return done.addCallback(lambda _: None)

@@ -39,11 +39,6 @@ class Cache:
         return self.pending
 
 
-class Plan:
-    def __init__(self, *specs):
-        self.claims = specs
-
-
 @pytest.fixture
 def residents():
     residents = Residents()
@@ -73,52 +68,52 @@ def test_specs_of_different_types_never_share(residents):
 
 
 def test_a_type_that_nobody_registered_is_refused_by_name(residents):
-    with pytest.raises(LookupError, match="Plan"):
-        residents.claim(Plan())
+    with pytest.raises(LookupError, match="int"):
+        residents.claim(1)
 
 
 def test_nothing_starts_before_its_plan_is_in_effect(residents):
     cache = residents.claim(CacheSpec(1))
     assert cache.events == []
-    residents.settle(Plan(CacheSpec(1)))
+    residents.settle([CacheSpec(1)])
     assert cache.events == ["start"]
 
 
 def test_what_stays_claimed_starts_once_and_is_not_retired(residents):
     cache = residents.claim(CacheSpec(1))
     for _ in range(3):
-        residents.settle(Plan(CacheSpec(1)))
+        residents.settle([CacheSpec(1)])
     assert cache.events == ["start"]
 
 
 def test_what_nobody_claims_any_more_is_retired(residents):
     cache = residents.claim(CacheSpec(1))
-    residents.settle(Plan(CacheSpec(1)))
-    residents.settle(Plan())
+    residents.settle([CacheSpec(1)])
+    residents.settle([])
     assert cache.events == ["start", "retire"]
 
 
 def test_what_is_claimed_again_after_retirement_is_new(residents):
     old = residents.claim(CacheSpec(1))
-    residents.settle(Plan(CacheSpec(1)))
+    residents.settle([CacheSpec(1)])
     old.pending = Deferred()
-    residents.settle(Plan())
+    residents.settle([])
     assert residents.claim(CacheSpec(1)) is not old
 
 
 def test_what_a_failed_plan_left_behind_is_forgotten_without_a_start(residents):
-    residents.settle(Plan())
+    residents.settle([])
     cache = residents.claim(CacheSpec(1))
-    residents.settle(Plan())
+    residents.settle([])
     assert cache.events == []
     assert residents.claim(CacheSpec(1)) is not cache
 
 
 def test_close_waits_for_all_that_was_ever_retired(residents):
     caches = [residents.claim(CacheSpec(size)) for size in (1, 2, 3)]
-    residents.settle(Plan(*(cache.spec for cache in caches)))
+    residents.settle([*(cache.spec for cache in caches)])
     caches[0].pending, caches[1].pending = Deferred(), Deferred()
-    residents.settle(Plan(CacheSpec(2), CacheSpec(3)))
+    residents.settle([CacheSpec(2), CacheSpec(3)])
     fired = []
     residents.close().addCallback(fired.append)
     assert [cache.events[-1] for cache in caches] == ["retire"] * 3
@@ -136,7 +131,7 @@ def test_close_with_nothing_to_wait_for_fires_at_once(residents):
 
 def test_a_retirement_that_fails_later_is_logged_and_waited_for_all_the_same(residents, logged):
     cache = residents.claim(CacheSpec(1))
-    residents.settle(Plan(CacheSpec(1)))
+    residents.settle([CacheSpec(1)])
     cache.pending = Deferred()
     fired = []
     residents.close().addCallback(fired.append)
@@ -148,16 +143,16 @@ def test_a_retirement_that_fails_later_is_logged_and_waited_for_all_the_same(res
 def test_one_that_fails_to_start_is_logged_and_does_not_keep_the_others(residents, logged):
     bad, good = residents.claim(CacheSpec(1)), residents.claim(CacheSpec(2))
     bad.failing = ("start",)
-    residents.settle(Plan(CacheSpec(1), CacheSpec(2)))
+    residents.settle([CacheSpec(1), CacheSpec(2)])
     assert good.events == ["start"]
     assert [str(event["log_failure"].value) for event in logged] == ["no start"]
 
 
 def test_one_that_fails_to_retire_is_logged_and_does_not_keep_the_others(residents, logged):
     bad, good = residents.claim(CacheSpec(1)), residents.claim(CacheSpec(2))
-    residents.settle(Plan(CacheSpec(1), CacheSpec(2)))
+    residents.settle([CacheSpec(1), CacheSpec(2)])
     bad.failing = ("retire",)
-    residents.settle(Plan())
+    residents.settle([])
     assert good.events == ["start", "retire"]
     assert [str(event["log_failure"].value) for event in logged] == ["no retirement"]
 
