@@ -46,6 +46,6 @@ def _of_path(path: PathPattern, order: int) -> tuple[int, int, int, int]:
         literals = sum(segment is not None for segment in segments)
         return kind, -literals, -len(segments), path.reach is Reach.HERE
     if kind is Kind.PREFIX:
-        # Of two prefixes of one path the longer one has more segments, or the same ones and a slash.
-        return kind, -len(segments), path.reach is Reach.HERE, 0
+        slash = path.reach is Reach.BELOW
+        return kind, -sum(len(segment) + 1 for segment in segments if segment is not None) - slash, 0, 0
     return kind, order if kind is Kind.REGEX else 0, 0, 0

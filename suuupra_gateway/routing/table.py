@@ -54,7 +54,7 @@ class Refusal:
     """405: the methods for which there would have been a route, sorted."""
 
     redirect: bytes | None = None
-    """308: path and query of the same target with the trailing slash added or taken away."""
+    """308: the path with its trailing slash added or taken away, under which a route would match; the query stays."""
 
 
 _NOT_FOUND: Final = Refusal()
@@ -97,7 +97,7 @@ class RouteTable(Generic[V]):
         runs: list[list[tuple[Precedence, Candidate[V]]]] = [[]]
         for count, entry in enumerate(entries, 1):
             pattern = Pattern.of(entry.match)
-            candidate = Candidate(entry.name, pattern, entry.value, entry.trailing)
+            candidate = Candidate(entry.name, pattern, entry.priority, entry.value, entry.trailing)
             runs[-1].append((precedence(entry.name, pattern, entry.priority, entry.order), candidate))
             if count % _STEP == 0:
                 yield
@@ -201,7 +201,7 @@ class RouteTable(Generic[V]):
             if other and not other.startswith(b"//"):
                 found = self._first(other, head)
                 if found is not None and found.trailing:
-                    return Refusal(redirect=other if head.query is None else other + b"?" + head.query)
+                    return Refusal(redirect=other)
         allow: set[bytes] = set()
         parameters = parameters_of(head.query)
         for table in self._known.get(head.host) or self._wider(head.host):

@@ -26,6 +26,7 @@ class Candidate(Generic[V]):
     __slots__ = (
         "rank",
         "name",
+        "priority",
         "value",
         "trailing",
         "pattern",
@@ -51,9 +52,10 @@ class Candidate(Generic[V]):
     parametric: bool
     """Whether the path is a template."""
 
-    def __init__(self, name: str, pattern: Pattern, value: V, trailing: bool) -> None:
+    def __init__(self, name: str, pattern: Pattern, priority: int, value: V, trailing: bool) -> None:
         self.rank = NEVER
         self.name = name
+        self.priority = priority
         self.value = value
         self.trailing = trailing
         self.pattern = pattern
