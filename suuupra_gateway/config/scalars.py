@@ -20,7 +20,9 @@ _FIRST = frozenset("+-.0123456789")
 INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 """What is read as an integer; longer ones would not survive every JSON decoder."""
 
-FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+FLOAT = re.compile(
+    r"[-+]?(?:(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|(?:0|[1-9][0-9]*)[eE][-+]?[0-9]+)"
+)
 """What is read as a number with a fraction or exponent."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\})?")

@@ -98,8 +98,11 @@ class Duration(_Quantity, float):
         "h": Decimal(3600),
         "d": Decimal(86400),
     }
+    longest: ClassVar[int] = 100_000 * 86400
+    """Seconds; beyond that, event loops and their timers have opinions of their own."""
+
     expected = "a duration such as 250ms, 1.5s, 2m, 1h or 1d"
-    grammar = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,18})?)(us|ms|s|m|h|d)")
+    grammar = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,18})?)(us|ms|s|m|h|d)")
     schema: ClassVar[dict[str, Any]] = {
         "anyOf": [{"type": "string", "pattern": rf"^(0|{grammar.pattern}|\$\{{.*)$"}, {"const": 0}],
         "title": "Duration",
@@ -115,7 +118,10 @@ class Duration(_Quantity, float):
         found = cls.grammar.fullmatch(text)
         if found is None:
             raise ValueError(f"expected {cls.expected}")
-        return cls(float(Decimal(found[1]) * cls.seconds[found[2]]))
+        exact = Decimal(found[1]) * cls.seconds[found[2]]
+        if exact > cls.longest:
+            raise ValueError(f"expected a duration of at most {cls(cls.longest)}")
+        return cls(float(exact))
 
     def __str__(self) -> str:
         exact = Decimal(repr(float(self)))
@@ -267,7 +273,7 @@ class Secret:
             return cls(value)
         name = reference(value)
         if name is None:
-            raise PydanticCustomError("secret", "expected {{file: PATH}}, {{credential: NAME}} or a text in quotes")
+            raise PydanticCustomError("secret", "expected {file: PATH}, {credential: NAME} or a text in quotes")
         secrets: Mapping[str, str] = (info.context or {}).get(SECRETS, {})
         if name not in secrets:
             raise PydanticCustomError("unread", "this secret could not be read")
