@@ -47,7 +47,7 @@ class Body(Protocol):
         """End it at once. `Child.exited` is called when it has ended. Idempotent."""
 
 
-class SupervisorEnd(amp.AMP):
+class SupervisorEnd(control.End):
     """The supervisor's end of the control connection."""
 
     def __init__(self, child: Child) -> None:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 VERSION = 1
 """Of this protocol, not of the gateway."""
@@ -117,3 +120,14 @@ class Farewell(amp.Command):
 
     arguments: ClassVar = [(b"length", amp.Integer())]
     response: ClassVar = []
+
+
+class End(amp.AMP):
+    """Either end of the control connection; without the two log lines that AMP writes for each."""
+
+    def makeConnection(self, transport: ITransport) -> None:
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None

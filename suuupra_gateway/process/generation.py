@@ -74,7 +74,9 @@ def load(path: str) -> Loaded:
         raise errors.located(document) from None
     failures = run_tests(plan)
     if failures:
-        raise ConfigErrors.at(document, (Finding(failure.loc, f"{failure.request}: {failure.why}") for failure in failures))
+        raise ConfigErrors.at(
+            document, (Finding(failure.loc, f"{failure.request}: {failure.why}") for failure in failures)
+        )
     return Loaded(document, config)
 
 

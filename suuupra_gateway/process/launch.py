@@ -33,14 +33,14 @@ class WorkerProcess(ProcessProtocol):
     transport: IProcessTransport
 
     def __init__(self, child: Child) -> None:
+        self.pid = 0
         self._child = child
         self._over = False
         self._rest = b""
 
-    @property
-    def pid(self) -> int:
-        """Its process id; 0 when it is no more."""
-        return self.transport.pid or 0
+    def connectionMade(self) -> None:
+        """It has been started."""
+        self.pid = self.transport.pid or 0
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -107,7 +107,16 @@ class Serving:
             document = Document.from_tree(tree)
             known = kinds(tree.get("plugins", ()))
             config = await sliced(self._reactor, decoding(document, known))
-            plan = await sliced(self._reactor, compiling(config, self._residents, generation=generation, digest=digest))
+            steps = compiling(
+                config,
+                self._residents,
+                kinds=known,
+                reactor=self._reactor,
+                sweep=self._sweep,
+                generation=generation,
+                digest=digest,
+            )
+            plan = await sliced(self._reactor, steps)
             failures = await sliced(self._reactor, running_tests(plan))
         except (ConfigErrors, PluginError, OSError, msgspec.DecodeError) as reason:
             raise PlanRefused(str(reason)) from reason
@@ -183,6 +192,7 @@ class Serving:
                 sweep=self._sweep,
                 settled=self._settled(listener),
             )
+            site.noisy = False
             self._factories[listener.name] = ProxyProtocolFactory(site, trusted) if listener.proxy_protocol else site
         self._ports[None] = []
         for name in self._sites:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from suuupra_gateway.process.serving import Serving
 
 
-class WorkerEnd(amp.AMP):
+class WorkerEnd(control.End):
     """The worker's end of the control connection: commands in, calls of a `Serving` out."""
 
     serving: Serving
