@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport,
 from twisted.internet.protocol import Factory
 
 from suuupra_gateway.net.endpoints import listen
+from suuupra_gateway.net.networks import Networks
+from suuupra_gateway.net.proxyproto import ProxyProtocolFactory
 from tests.net.stage import RecorderFactory, ask, dial, echo, read_all, read_exactly
 
 
@@ -252,3 +254,27 @@ async def listening_on_what_cannot_listen_fails_and_closes_it(stage):
             assert sock.fileno() == -1
         else:
             raise AssertionError("a connected socket cannot listen")
+
+
+async def the_proxy_protocol_hands_the_connection_over(stage):
+    seen = []
+
+    def react(protocol, data):
+        seen.append((protocol.transport.getPeer(), protocol.transport.getHost()))
+        protocol.transport.write(data)
+
+    factory = RecorderFactory(react)
+    _, name = stage.listening(ProxyProtocolFactory(factory, Networks(["127.0.0.0/8"])))
+
+    def client():
+        with dial(name) as sock:
+            sock.sendall(b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\none")
+            assert read_exactly(sock, 3) == b"one"
+            sock.sendall(b"two")
+            assert read_exactly(sock, 3) == b"two"
+
+    await stage.thread(client)
+    assert set(seen) == {(IPv4Address("TCP", "203.0.113.9", 4711), IPv4Address("TCP", "192.0.2.1", 80))}
+    protocol = await factory.built()
+    assert (await protocol.end()).check(error.ConnectionDone)
+    assert protocol.received == b"onetwo"
