@@ -16,9 +16,10 @@ import attrs
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from suuupra_gateway.errors import BodyTooLarge, ClientGone, GatewayError
+from suuupra_gateway.errors import BodyTooLarge, Bug, ClientGone, GatewayError
 from suuupra_gateway.hooks import run_done, run_reply
-from suuupra_gateway.http.message import Pair, Pairs, Reply, RequestHead, ResponseHead
+from suuupra_gateway.http.local import compose, proxy_status
+from suuupra_gateway.http.message import Pairs, Reply, RequestHead, ResponseHead
 from suuupra_gateway.http.outcome import Outcome
 from suuupra_gateway.http.parser import HeadRules, RequestParser
 from suuupra_gateway.interfaces import BodySink, IBody, IExchange, IRoute
@@ -174,14 +175,17 @@ class MemoryExchange:
     reply: Reply | None
     """What the gateway answered by itself, if it did."""
 
-    aborted: GatewayError | None
-    """Why the answer was broken off after it began."""
-
     finished: bool
     """Whether the answer is complete."""
 
+    broken: bool
+    """Whether the connection is no more: the client left, or the answer was broken off after it began."""
+
     settled: bool
     """Whether the exchange is over, one way or another."""
+
+    producer: Any
+    """Whoever follows the client's pace; None for nobody."""
 
     def __init__(
         self,
@@ -191,7 +195,9 @@ class MemoryExchange:
         secure: bool = False,
         body: MemoryBody | None = None,
         id: bytes = b"0",
+        gateway: str = "suuupra",
     ) -> None:
+        """:param gateway: the gateway's name, for ``Proxy-Status``."""
         self.head = head
         self.client = client
         self.peer = client
@@ -206,23 +212,23 @@ class MemoryExchange:
         self.slots: list[object] = []
         self.answer = None
         self.sent = b""
-        self.trailers: list[Pair] = []
+        self.trailers: Pairs = []
         self.reply = None
-        self.aborted = None
-        self.finished = False
-        self.settled = False
-        self.producer: object = None
+        self.finished = self.broken = self.settled = False
+        self.producer = None
+        self._begun = False
         self._gone: Callable[[GatewayError], object] | None = None
+        self._proxy_status = proxy_status(gateway)
 
     def respond(self, reply: Reply) -> None:
         """See `IExchange`."""
-        headers: Pairs = list(reply.headers)
-        body = reply.body
-        if reply.error is not None:
-            kind, body = reply.payload(self.id)
-            headers += [(b"content-type", kind), (b"x-gateway-error", reply.code.encode())]
-            self.outcome.error = reply.error
-        head = ResponseHead(reply.status, headers, length=len(body))
+        if self.broken:
+            return
+        if self.answer is not None:
+            raise RuntimeError("the answer has begun already")
+        head, body = compose(reply, self.head, self.id, self._proxy_status)
+        self.outcome.source = "gateway"
+        self.outcome.error = reply.error
         self.reply = reply
         if self.route is not None:
             run_reply(self.route.reply_hooks, self, head)
@@ -233,52 +239,76 @@ class MemoryExchange:
 
     def start(self, head: ResponseHead) -> None:
         """See `IExchange`."""
+        if self.broken:
+            return
         if self.answer is not None:
             raise RuntimeError("the answer has begun already")
         self.answer = head
         self.outcome.status = head.status
 
+    @property
+    def _bodiless(self) -> bool:
+        assert self.answer is not None
+        return self.head.method == b"HEAD" or self.answer.status in (204, 304)
+
     def write(self, data: bytes) -> None:
         """See `IExchange`."""
+        if self.broken:
+            return
         if self.answer is None or self.finished:
             raise RuntimeError("there is no answer to write to")
-        if self.head.method != b"HEAD" and self.answer.status not in (204, 304):
-            self.sent += data
-            self.outcome.sent = len(self.sent)
+        self._begun = True
+        if self._bodiless:
+            return
+        self.sent += data
+        self.outcome.sent = len(self.sent)
+        if self.answer.length is not None and len(self.sent) > self.answer.length:
+            self.abort(Bug("the answer is longer than announced"))
 
-    def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
+    def finish(self, trailers: Pairs | None = None) -> None:
         """See `IExchange`."""
+        if self.broken:
+            return
         if self.answer is None or self.finished:
             raise RuntimeError("there is no answer to finish")
+        if self.answer.length is not None and len(self.sent) < self.answer.length and not self._bodiless:
+            self.abort(Bug("the answer is shorter than announced"))
+            return
         self.trailers = trailers or []
         self.finished = True
         self.settle()
 
     def abort(self, error: GatewayError) -> None:
         """See `IExchange`."""
-        if self.settled:
+        if self.finished or self.broken:
             return
-        if self.answer is None:
+        if not self._begun:
+            self.answer = None
             self.respond(Reply.of(error))
             return
-        self.aborted = self.outcome.error = error
+        self.broken = True
+        self.outcome.error = error
         self.settle()
 
     def register(self, producer: object) -> None:
-        """See `IExchange`; the producer is kept as `producer`."""
+        """See `IExchange`."""
         self.producer = producer
 
     def on_gone(self, callback: Any) -> None:
         """See `IExchange`."""
-        self._gone = callback
+        if callback is not None and self.broken:
+            callback(self.outcome.error or ClientGone())
+        else:
+            self._gone = callback
 
     def leave(self) -> None:
         """Do as if the client closed the connection."""
-        if self.settled:
+        if self.finished or self.broken:
             return
         error = ClientGone()
-        callback, self._gone = self._gone, None
+        self.broken = True
         self.outcome.status, self.outcome.error = error.status, error
+        callback, self._gone = self._gone, None
         if callback is not None:
             callback(error)
         self.settle()
@@ -287,6 +317,9 @@ class MemoryExchange:
         """See `IExchange`; the transport keeps what is written to it."""
         from twisted.internet.testing import StringTransport
 
+        if self.answer is not None or self.broken:
+            raise RuntimeError("the answer has begun already")
+        self.broken = True
         return StringTransport(), b""  # type: ignore[no-untyped-call]  # twisted is not typed here
 
     def settle(self) -> None:
@@ -294,6 +327,6 @@ class MemoryExchange:
         if self.settled:
             return
         self.settled = True
-        self._gone = None
+        self._gone = self.producer = None
         if self.route is not None:
             run_done(self.route.done_hooks, self)

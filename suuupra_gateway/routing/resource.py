@@ -87,13 +87,13 @@ class GatewayResource(Resource):
 
     def render(self, request: IRequest | IExchange) -> int:
         """Answer ``request``, now or later."""
-        exchange: IExchange = request if type(request) is Exchange else IExchange(request)  # type: ignore[assignment]
+        exchange: IExchange = request if type(request) is Exchange else IExchange(request)
         try:
             found = select(self.plan.table, exchange.head)
-            if type(found) is RouteResource:
+            if isinstance(found, RouteResource):
                 found.render(exchange)
             else:
-                exchange.respond(refusal_reply(found, exchange.head))  # type: ignore[arg-type]  # no subclasses
+                exchange.respond(refusal_reply(found, exchange.head))
         except Exception as reason:
             if not isinstance(reason, GatewayError):
                 self.log.failure("request {request} failed", request=exchange.id.decode("latin-1"))
@@ -252,9 +252,9 @@ class _Waiting:
         self._pending = pending
         self._sweep = sweep
         self._over = False
-        exchange.on_gone(self._gone)
         if self.deadline != inf:
             sweep.watch(self)
+        exchange.on_gone(self._gone)  # at once, if the client has left already
         pending.addCallbacks(self._decided, self._failed)
 
     def _end(self) -> bool:
