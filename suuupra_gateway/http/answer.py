@@ -1,0 +1,315 @@
+"""
+The seam over httptools for the answers of upstreams, with the guards that it lacks.
+
+How the parts are used, in order::
+
+    parser = ResponseParser(names, max_head)
+    parser.expect(head_only=False)      # once per request on the connection
+    parser.feed(data)                   # as bytes come; then look at
+    parser.head, parser.body(), parser.complete
+    parser.eof()                        # when the connection closed before the answer was complete
+    parser.persistent                   # when it is complete
+
+Nothing is called back: what one ``feed`` brought is looked at when it has returned, so that whoever acts upon it may at once
+start the next request on the same connection.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+import httptools
+
+from suuupra_gateway.errors import BadResponse, GatewayError, ResponseCut, UpgradeRefused
+from suuupra_gateway.http.hygiene import AnswerNames, remove_nominated, tokens
+from suuupra_gateway.http.message import Pairs, ResponseHead
+
+MAX_FIELDS: Final = 1000
+"""Most header fields of an answer: `max_head` bounds bytes, but each field costs far more memory than its bytes."""
+
+MAX_INTERIM: Final = 32
+"""Most 1xx answers before the final one."""
+
+_REGISTERED: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_VERSIONS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_PRINTABLE: Final = re.compile(rb"[\t\x20-\x7e]*").fullmatch
+_NO_CONTENT: Final = frozenset({204, 304})
+
+
+class ResponseParser:
+    """
+    Answers of one upstream connection, one at a time. Lives as long as the connection.
+
+    Refuses, beyond what llhttp does: versions other than 1.0 and 1.1, statuses outside of 100 to 599, transfer codings
+    other than ``chunked`` (RFC 9112 section 6.1; any at all with HTTP/1.0), 101 (nobody asks for an upgrade here), heads and
+    framing without an end. Header fields of the connection are taken out (RFC 9110 section 7.6.1), trailers kept apart.
+    """
+
+    __slots__ = (
+        "head",
+        "complete",
+        "trailers",
+        "interim",
+        "version",
+        "started",
+        "until_close",
+        "on_body",
+        "_max_head",
+        "_names",
+        "_pieces",
+        "_feed",
+        "_parser",
+        "_fields",
+        "_reason",
+        "_length",
+        "_chunked",
+        "_connection",
+        "_head_only",
+        "_in_head",
+        "_spent",
+        "_surplus",
+        "_close",
+        "_quiet",
+        "_prefix",
+        "_interim",
+    )
+
+    head: ResponseHead | None
+    """The head of the final answer as soon as it is whole; whoever takes it sets this to None."""
+
+    complete: bool
+    """Whether the message has ended, or none is expected."""
+
+    trailers: Pairs
+    """Trailer fields of a chunked answer, lower-case, once `complete`; never merged (RFC 9110 section 6.5.1)."""
+
+    interim: int
+    """1xx answers that were swallowed, over the whole connection."""
+
+    version: bytes
+    """``b"1.1"`` or ``b"1.0"``, of the answer at hand."""
+
+    started: bool
+    """Whether any byte of the answer at hand has come."""
+
+    until_close: bool
+    """Whether only the end of the connection ends the body (RFC 9112 section 6.3, rule 8)."""
+
+    def __init__(self, names: AnswerNames, max_head: int) -> None:
+        """
+        :param names: remembers what is to be done with which header field; may be shared by many parsers.
+        :param max_head: most bytes of a head, and of framing between two pieces of a body.
+        """
+        self._names = names
+        self._max_head = max_head
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # llhttp calls this one itself: no Python frame per piece
+        self.interim = 0
+        self._spent = True
+        self.version = b"1.1"
+        self.expect(False)
+        self.complete = True
+
+    def expect(self, head_only: bool) -> None:
+        """
+        A request was sent: the next message answers it.
+
+        :param head_only: it was a HEAD request, so the message ends with its head whatever that says (RFC 9110 section 9.3.2).
+        """
+        if self._spent:
+            self._parser = httptools.HttpResponseParser(self)
+            self._feed = self._parser.feed_data
+            self._spent = False
+        self._pieces.clear()
+        self.head = None
+        self.complete = False
+        self.started = False
+        self.until_close = False
+        self.trailers: Pairs = []
+        self._head_only = head_only
+        self._close = False
+        self._surplus = False
+        self._prefix = b""
+        self._quiet = 0
+        self._interim = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._fields: Pairs = []
+        self._reason = b""
+        self._length: int | None = None
+        self._chunked = False
+        self._connection: list[bytes] | None = None
+        self._in_head = True
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the connection may carry another request: nothing came after the message and nobody said close."""
+        return not (self._close or self._surplus)
+
+    def body(self) -> bytes:
+        """The piece of the body that the last `feed` brought; ``b""`` for none."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return body
+
+    def feed(self, data: bytes) -> None:
+        """
+        Take bytes as they came from the connection.
+
+        :raises BadResponse: malformed, ambiguous or over a limit; the connection is of no more use.
+        :raises UpgradeRefused: the upstream switched protocols without being asked.
+        """
+        if not self.started:
+            # RTSP/1.0, ICE/1.0 and empty lines before the status line are all fine for llhttp.
+            data = self._prefix + data
+            if data[:9] not in _VERSIONS:
+                self._prefix = data
+                if len(data) < 9 and (_VERSIONS[0].startswith(data) or _VERSIONS[1].startswith(data)):
+                    return
+                raise BadResponse(f"expected an HTTP/1.1 status line, got {data[:9]!r}")
+            self.started = True
+            self.version = data[5:8]
+        try:
+            self._feed(data)
+        except httptools.HttpParserCallbackError as reason:
+            if not self.complete:
+                cause = reason.__context__
+                raise cause if isinstance(cause, GatewayError) else reason from None
+            self._surplus = True
+        except httptools.HttpParserError as reason:
+            if not self.complete:
+                raise BadResponse(f"malformed answer: {reason}") from reason
+            self._surplus = True
+        head = self.head
+        if head is not None:
+            if self._quiet + len(data) > self._max_head:
+                self._check_size(head.headers)
+            self._quiet = 0
+        elif self._pieces:
+            self._quiet = 0
+        else:
+            self._quiet += len(data)
+            if self._quiet > self._max_head and not self.complete:
+                raise BadResponse(f"no end of a head or of a chunk's framing within {self._max_head} bytes")
+        if self._head_only and self._pieces:
+            self._surplus = True
+            self._pieces.clear()
+
+    def _check_size(self, fields: Pairs) -> None:
+        if sum([len(name) + len(value) + 4 for name, value in fields]) > self._max_head:
+            raise BadResponse(f"header fields of more than {self._max_head} bytes")
+
+    def eof(self) -> None:
+        """
+        The connection has ended in an orderly way.
+
+        :raises ResponseCut: unless that completes the message.
+        """
+        if not self.until_close:
+            raise ResponseCut("the connection closed in the middle of the answer")
+        self.complete = True
+
+    # -- callbacks of httptools ---------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Called at each status line; behind a complete answer it is surplus."""
+        if self.complete:
+            raise BadResponse("surplus after the answer")
+
+    def on_status(self, piece: bytes) -> None:
+        """Called with pieces of the reason phrase."""
+        self._reason += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called with each header field, and with each trailer field after the body."""
+        key = self._names[name]
+        if key:
+            self._fields.append((key, value))
+        elif self._in_head:
+            self._special(name.lower(), value.rstrip(b" \t"))
+
+    def _special(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length":
+            # llhttp refuses a second one, and one that does not fit into 64 bits.
+            if not value.isdigit():
+                raise BadResponse(f"content-length {value!r}")
+            self._length = int(value)
+        elif name == b"connection":
+            if self._connection is None:
+                self._connection = []
+            self._connection.append(value)
+        elif name == b"transfer-encoding":
+            if self._chunked or value.lower() != b"chunked":
+                raise BadResponse(f"transfer-encoding {value!r}")
+            self._chunked = True
+
+    def on_headers_complete(self) -> None:
+        """Called when a head is whole: what it says about framing is settled here."""
+        status = self._parser.get_status_code()
+        if not 200 <= status < 600:
+            self._not_final(status)
+            return
+        if self._interim:
+            self._check_version()
+        fields = self._fields
+        if len(fields) > MAX_FIELDS:
+            raise BadResponse(f"more than {MAX_FIELDS} header fields")
+        modern = self.version == b"1.1"
+        close = not modern
+        if self._connection is not None:
+            options = tokens(self._connection)
+            close = b"close" in options or (close and b"keep-alive" not in options)
+            remove_nominated(fields, options)
+        length = self._length
+        if self._head_only:
+            self.complete = True
+            self._spent = True  # llhttp expects a body now
+        elif status in _NO_CONTENT:
+            if status == 204:
+                length = None  # RFC 9110 section 8.6: it must not announce one
+        elif self._chunked:
+            if not modern:
+                raise BadResponse("transfer-encoding with HTTP/1.0")  # RFC 9112 section 6.1: faulty framing
+            self.trailers = []
+            self._fields = self.trailers
+        elif length is None:
+            self.until_close = True
+            close = True
+        self._close = close
+        self._in_head = False
+        reason = self._reason
+        if reason == _REGISTERED.get(status) or not _PRINTABLE(reason):
+            reason = b""
+        self.head = ResponseHead(status, fields, reason=reason, length=length)
+
+    def _not_final(self, status: int) -> None:
+        if status == 101:
+            raise UpgradeRefused("the upstream switched protocols without being asked")
+        if not 100 <= status < 200:
+            raise BadResponse(f"status {status}")
+        self.interim += 1
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadResponse(f"more than {MAX_INTERIM} interim answers")
+
+    def _check_version(self) -> None:
+        # The bytes at the start of the feed were those of an interim answer.
+        self.version = self._parser.get_http_version().encode("ascii")
+        if self.version not in (b"1.1", b"1.0"):
+            raise BadResponse(f"HTTP version {self.version!r}")
+
+    def on_message_complete(self) -> None:
+        """Called when a message has ended; an interim one only makes way for the next."""
+        if self._in_head:
+            self._begin()
+            return
+        self.complete = True
+        self._spent = False
+        if self.trailers:
+            self._check_size(self.trailers)
