@@ -44,7 +44,7 @@ def _of_path(path: PathPattern, order: int) -> tuple[int, int, int, int]:
     kind, segments = path.kind, path.segments
     if kind is Kind.TEMPLATE:
         literals = sum(segment is not None for segment in segments)
-        return kind, -literals, -len(segments), path.reach is Reach.HERE
+        return kind, -literals, -len(segments), path.reach is not Reach.END
     if kind is Kind.PREFIX:
         slash = path.reach is Reach.BELOW
         return kind, -sum(len(segment) + 1 for segment in segments if segment is not None) - slash, 0, 0

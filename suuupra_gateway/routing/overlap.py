@@ -190,7 +190,7 @@ class _Crowd:
 
     def possible(self, narrow: Pattern) -> list[Leaf[Any]]:
         """The candidates that may cover ``narrow``, in rows that are sorted by rank."""
-        keys: list[_Key] = [("method", method, None) for method in narrow.methods]
+        keys: list[_Key] = [("method", method, None) for method in sorted(narrow.methods)]
         for side, conditions in (("header", narrow.headers), ("query", narrow.query)):
             for condition in conditions:
                 keys.append((side, condition.name, None))

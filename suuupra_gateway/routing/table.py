@@ -138,11 +138,9 @@ class RouteTable(Generic[V]):
                 yield
 
     def above(self, host: HostPattern) -> tuple[HostTable[V], ...]:
-        """The tables whose host patterns take all that ``host`` takes, most specific first."""
-        found = []
+        """The tables whose host patterns take all that ``host``, which has a table, takes; most specific first."""
+        found = [self.tables[host]]
         name = host.name
-        if host in self.tables:
-            found.append(self.tables[host])
         dot = name.find(b".", 1)
         while dot > 0:
             wider = self.tables.get(HostPattern(name[dot:]))
