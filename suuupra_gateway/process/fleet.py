@@ -158,9 +158,9 @@ class Fleet:
 
     async def snapshots(self) -> list[bytes]:
         """Tallies of everybody, fresh if they answer, and one of those who are gone."""
-        children = list(self.children)
-        await DeferredList([child.snapshot(FRESH) for child in children], consumeErrors=True)
-        return [self._left_behind.encode(), *(child.counted for child in children if child.counted)]
+        await DeferredList([child.snapshot(FRESH) for child in self.children], consumeErrors=True)
+        # Only now: who died meanwhile has been added to those who are gone, and must not count twice.
+        return [self._left_behind.encode(), *(child.counted for child in self.children if child.counted)]
 
     def reopen(self) -> None:
         """Let everybody open their log files anew."""

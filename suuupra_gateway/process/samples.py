@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from suuupra_gateway import metrics
+from suuupra_gateway.http.client import BUSY
 from suuupra_gateway.http.site import GatewaySite
 from suuupra_gateway.tally import Sample
 from suuupra_gateway.upstreams.upstream import Upstream
@@ -66,6 +67,7 @@ def of_site(name: str, site: GatewaySite) -> Iterator[Sample]:
     labels = (("listener", name),)
     counters = site.counters
     yield Sample(metrics.CONNECTIONS.name, labels, len(site.channels))
+    yield Sample(metrics.IN_FLIGHT.name, labels, sum(channel.phase == BUSY for channel in site.channels))
     yield Sample(metrics.ACCEPTED.name, labels, counters.accepted)
     yield Sample(metrics.REFUSED.name, labels, counters.refused)
     yield Sample(metrics.BAD_REQUESTS.name, labels, counters.bad_requests)
@@ -77,6 +79,10 @@ def of_upstream(upstream: Upstream) -> Iterator[Sample]:
     labels = (("service", upstream.name),)
     peers = upstream.peers
     yield Sample(metrics.ENDPOINTS.name, (*labels, ("state", "active")), len(peers))
+    idle = sum(len(peer.pool.idle) for peer in peers)
+    yield Sample(metrics.POOL.name, (*labels, ("state", "active")), sum(peer.pool.open for peer in peers) - idle)
+    yield Sample(metrics.POOL.name, (*labels, ("state", "idle")), idle)
+    yield Sample(metrics.POOL_WAITING.name, labels, sum(peer.pool.waiting for peer in peers))
     yield Sample(metrics.CONNECTS.name, labels, sum(peer.connects for peer in peers))
     yield Sample(metrics.CONNECT_FAILURES.name, labels, sum(peer.connect_failures for peer in peers))
     yield Sample(metrics.REUSES.name, labels, sum(peer.reuses for peer in peers))

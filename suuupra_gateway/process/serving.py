@@ -214,7 +214,9 @@ class Serving:
 
     def _listen(self, name: str, sock: socket.socket, slot: int | None) -> None:
         try:
-            port = endpoints.listen(self._reactor, sock.dup(), self._factories[name])
+            port = endpoints.listen(
+                self._reactor, sock.dup(), self._factories[name], backlog=self._sites[name].listener.backlog
+            )
         except OSError as reason:
             raise CannotServe(f"listener {name}: {reason}") from reason
         self._ports[slot].append(port)

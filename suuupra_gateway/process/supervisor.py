@@ -24,6 +24,7 @@ from suuupra_gateway.config.decode import ConfigErrors
 from suuupra_gateway.config.dump import dump
 from suuupra_gateway.config.model import AdminSpec
 from suuupra_gateway.interfaces import IControl
+from suuupra_gateway.net import endpoints
 from suuupra_gateway.process import launch
 from suuupra_gateway.process.child import Child
 from suuupra_gateway.process.fleet import Fleet
@@ -179,7 +180,7 @@ class Supervisor(Service):
                 admin.close()
             raise
         if after != before:
-            await self._close_admin(keep=admin)
+            self._close_admin(keep=admin)
             self._admin = admin
             self._serve_admin(after)
 
@@ -263,7 +264,7 @@ class Supervisor(Service):
         gone = Deferred.fromCoroutine(self._fleet.stop(grace))
         self._reloading.close()
         await gone
-        await self._close_admin()
+        self._close_admin()
         if self._polling is not None:
             self._polling.cancel()
         self._reloading.forget()
@@ -276,13 +277,12 @@ class Supervisor(Service):
             return
         site = admin_site(self, spec)
         site.noisy = False
-        sock = self._admin.sockets[0]
-        self._admin_port = self._reactor.adoptStreamPort(sock.fileno(), sock.family, site)
+        self._admin_port = endpoints.listen(self._reactor, self._admin.sockets[0].dup(), site)
         self.log.info("Admin on {where}", where=self._admin.where())
 
-    async def _close_admin(self, keep: BoundListener | None = None) -> None:
+    def _close_admin(self, keep: BoundListener | None = None) -> None:
         if self._admin_port is not None:
-            await self._admin_port.stopListening()
+            self._admin_port.stopListening()
             self._admin_port = None
         if self._admin is not None and self._admin is not keep:
             self._admin.close()

@@ -23,14 +23,14 @@ PATIENCE = 30.0
 """Seconds that anything may take on a machine with better things to do."""
 
 
-def until(what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
+def until(what: Callable[[], Any], why: str | Callable[[], str], seconds: float = PATIENCE) -> Any:
     """What ``what`` returns, as soon as that is true."""
     end = time.monotonic() + seconds
     while True:
         value = what()
         if value:
             return value
-        assert time.monotonic() < end, f"not within {seconds} s: {why}"
+        assert time.monotonic() < end, f"not within {seconds} s: {why if isinstance(why, str) else why()}"
         time.sleep(0.02)
 
 
@@ -158,7 +158,7 @@ class Gateway:
             matches = list(re.finditer(pattern, self.log, re.MULTILINE))
             return matches[-1] if len(matches) >= count else None
 
-        result: re.Match[str] = until(found, f"{count} x {pattern!r} in the log:\n{self.log}")
+        result: re.Match[str] = until(found, lambda: f"{count} x {pattern!r} in the log:\n{self.log}")
         return result
 
     def wait_ready(self) -> None:

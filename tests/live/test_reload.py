@@ -58,7 +58,8 @@ def test_a_bad_file_changes_nothing_and_says_why(gw, config):
 def test_a_failing_route_test_stops_the_reload(gw, config):
     gw.write(config())
     gw.start()
-    test = "- {name: tested, match: {path: /x}, auth: none, target: {fixed: {status: 204}}, tests: [{request: GET /x, expect: {status: 200}}]}"
+    tests = "[{request: GET /x, expect: {status: 200}}]"
+    test = f"- {{name: tested, match: {{path: /x}}, auth: none, target: {{fixed: {{status: 204}}}}, tests: {tests}}}"
     gw.write(config(routes=test))
     reload(gw, r"refused, generation 1 goes on: .*expected status 200")
     assert gw.generation() == 1

@@ -22,6 +22,9 @@ class Report:
     failures: list[str] = field(default_factory=list)
     """Requests that got no whole answer."""
 
+    refusals: list[str] = field(default_factory=list)
+    """Bodies of answers other than 200."""
+
     repeated: int = 0
     """Requests sent again because their reused connection had been closed."""
 
@@ -124,7 +127,9 @@ class Load:
                 await reader.readexactly(size + 2)
             await reader.readline()
         else:
-            await reader.readexactly(int(fields[b"content-length"]))
+            body = await reader.readexactly(int(fields[b"content-length"]))
+            if status != 200:
+                self.report.refusals.append(body.decode())
         self.report.answers[status] += 1
         if fields.get(b"connection", b"").strip() == b"close" or not self._keep:
             writer.close()

@@ -206,7 +206,7 @@ class Origin:
 async def main(options: argparse.Namespace) -> None:
     origin = Origin(options.name)
     if options.unix:
-        server = await asyncio.start_unix_server(origin.serve, options.unix, backlog=1024)
+        await asyncio.start_unix_server(origin.serve, options.unix, backlog=1024)
         print(options.unix, flush=True)
     else:
         server = await asyncio.start_server(origin.serve, options.host, 0, backlog=1024)
@@ -215,7 +215,7 @@ async def main(options: argparse.Namespace) -> None:
     watch = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(watch), sys.stdin)
     await watch.read()
-    server.close()
+    os._exit(0)  # whoever is being stalled stays so
 
 
 if __name__ == "__main__":
@@ -230,5 +230,3 @@ if __name__ == "__main__":
         uvloop.run(main(chosen))
     except ImportError:
         asyncio.run(main(chosen))
-    sys.stdout.flush()
-    os._exit(0)
