@@ -149,87 +149,98 @@ _REWRITTEN = {b"transfer-encoding": bytes.lower, b"content-length": lambda value
 
 # -- what is tried ------------------------------------------------------------------------------------------------------
 
-METHOD = st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"BREW", b"get", b"CONNECT"])
-TARGET = st.sampled_from([b"/", b"/a?b=c", b"/a%2Fb", b"*", b"http://a.example/x", b"//x", b"/a b", b"/#", b""])
-VERSION = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.2", b"http/1.1", b"HTTP/0.9"])
-NAMES = [b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection", b"X-A", b"Expect", b"X_A", b"Upgrade", b"TE"]
-VALUES = [
-    *(
-        b"0",
-        b"3",
-        b"5",
-        b"+3",
-        b"3, 3",
-        b"0x3",
-        b"",
-        b"chunked",
-        b"Chunked",
-        b"identity",
-        b"gzip, chunked",
-        b"a.example",
-    ),
-    *(
-        b"close",
-        b"keep-alive",
-        b"upgrade",
-        b"h2c",
-        b"websocket",
-        b"100-continue",
-        b"a\tb",
-        b"caf\xc3\xa9",
-        b"\x00",
-        b"trailers",
-    ),
-]
-SPACE = st.sampled_from([b" ", b"", b"\t", b" \t ", b"\x0b", b"\xa0"])
-END = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b"\r\n "])
+
+def mostly(*right):
+    """Right values with an odd one now and then, so that most messages have one or two flaws and many have none."""
+    return lambda *odd: st.sampled_from(right * (24 * len(odd) // len(right) + 1) + odd)
+
+
+METHOD = mostly(b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS")(b"BREW", b"get", b"CONNECT", b"")
+TARGET = mostly(b"/", b"/a?b=c", b"/a%2Fb", b"http://a.example/x", b"//x")(b"*", b"/a b", b"/#", b"", b"/\x80", b"a")
+VERSION = mostly(b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0")(
+    b"HTTP/2.0", b"HTTP/1.2", b"http/1.1", b"HTTP/0.9", b"HTTP/1.1 "
+)
+END = mostly(b"\r\n")(b"\n", b"\r", b"\r\r\n", b"\r\n ", b" \r\n")
+NAME = mostly(b"X-A", b"X_A", b"Upgrade", b"TE", b"Accept", b"Connection")(b"Host", b"A ", b"A\t", b"", b"A\x00", b" A")
+VALUE = mostly(b"", b"a\tb", b"caf\xc3\xa9", b"upgrade", b"h2c", b"keep-alive", b"trailers", b'"q"')(
+    b"\x00", b"\x0b", b"a\rb", b"close"
+)
+SPACE = mostly(b" ", b"", b"\t", b" \t ")(b"\x0b", b"\xa0")
 FIELD = st.builds(
-    lambda name, gap, before, value, after, end: name + gap + b":" + before + value + after + end,
-    st.sampled_from(NAMES),
-    st.sampled_from([b""] * 9 + [b" ", b"\t"]),
-    SPACE,
-    st.sampled_from(VALUES),
-    st.sampled_from([b"", b"", b"", b" ", b"\t"]),
+    lambda name, before, value, after, end: name + b":" + before + value + after + end, NAME, SPACE, VALUE, SPACE, END
+)
+EXPECT = st.sampled_from([[], [], [b"Expect: 100-continue\r\n"], [b"Expect: tea\r\n"]])
+SIZE = mostly(b"%x", b"%X", b"0%x")(b"0x%x", b"+%x", b" %x", b"%x ", b"fffffffffffffff%x", b"%x_0", b"-%x", b"")
+EXTENSION = mostly(b"", b"", b";a=b", b';a="b c"', b"; a")(b";\x00", b" ;a", b";a\n", b";a\rb", b"\t")
+CHUNK = st.builds(
+    lambda data, size, extension, line, end: (
+        (size % len(data) if b"%" in size else size) + extension + line + data + end
+    ),
+    st.binary(min_size=1, max_size=20),
+    SIZE,
+    EXTENSION,
+    END,
     END,
 )
-CHUNK = st.builds(
-    lambda data, size, extension, end: (size or b"%x" % len(data)) + extension + b"\r\n" + data + end,
-    st.binary(min_size=1, max_size=6),
-    st.sampled_from([b""] * 9 + [b"0x1", b"+1", b" 1", b"1 ", b"0001", b"ffffffffffffffff1"]),
-    st.sampled_from([b""] * 6 + [b";a=b", b';a="b"', b";\x00", b"; a", b" ;a", b";a\n"]),
-    st.sampled_from([b"\r\n"] * 9 + [b"\n", b"", b"\r\r\n"]),
+TRAILER = mostly(b"X-T: 1\r\n", b"X_T:\t1 \r\n")(
+    b"X-T : 1\r\n", b"Content-Length: 3\r\n", b"X-T: 1\n", b"X-T\r\n", b" x\r\n"
 )
-BODY = st.one_of(
-    st.binary(max_size=8),
-    st.builds(
-        lambda chunks, last, trailers: b"".join(chunks) + last + trailers + b"\r\n",
-        st.lists(CHUNK, max_size=3),
-        st.sampled_from([b"0\r\n"] * 6 + [b"00\r\n", b"0;x\r\n", b"0\n", b"0 \r\n"]),
-        st.sampled_from(
-            [b""] * 4 + [b"X-T: 1\r\n", b"X-T : 1\r\n", b"Content-Length: 3\r\n", b"X-T: 1\n", b"X-T:\t1 \r\n"]
-        ),
+CHUNKS = st.builds(
+    lambda chunks, last, trailers, empty: b"".join(chunks) + last + b"".join(trailers) + empty,
+    st.lists(CHUNK, max_size=3),
+    mostly(b"0\r\n", b"00\r\n", b"0;x\r\n")(b"0\n", b"0 \r\n", b"0\r", b""),
+    st.lists(TRAILER, max_size=2),
+    mostly(b"\r\n")(b"\n", b"\r\n\r\n", b""),
+)
+LENGTH = mostly(b"%d", b" %d ", b"0%d")(b"+%d", b"%d, %d", b"0x%d", b"", b"-%d", b"%d\x0b", b"1_%d")
+SIZED = st.builds(
+    lambda data, length: (
+        b"Content-Length:" + (length % ((len(data),) * length.count(b"%")) if b"%" in length else length) + b"\r\n",
+        data,
     ),
+    st.binary(max_size=20),
+    LENGTH,
+)
+CODING = mostly(b"chunked", b"Chunked", b" chunked ")(
+    b"identity", b"gzip, chunked", b"chunked, chunked", b"", b"xchunked", b"chunked;"
+)
+CODED = st.tuples(CODING.map(lambda coding: b"Transfer-Encoding:" + coding + b"\r\n"), CHUNKS)
+BOTH = st.builds(lambda one, other: (one[0] + other[0], other[1]), SIZED, CODED)
+NOTHING = st.just((b"", b""))
+FRAMED = st.one_of(NOTHING, SIZED, SIZED, SIZED, CODED, CODED, CODED, BOTH)
+HOST = mostly(b"Host: a.example\r\n")(
+    b"", b"Host: \r\n", b"Host: b.example\r\n", b"Host: a.example\r\nHost: a.example\r\n"
 )
 MESSAGE = st.builds(
-    lambda method, target, version, end, host, fields, empty, body: (
-        method + b" " + target + b" " + version + end + host + b"".join(fields) + empty + body
+    lambda method, target, version, end, host, fields, expect, framed, empty: (
+        method
+        + b" "
+        + target
+        + b" "
+        + version
+        + end
+        + host
+        + b"".join([*fields, *expect, framed[0]])
+        + empty
+        + framed[1]
     ),
     METHOD,
     TARGET,
     VERSION,
     END,
-    st.sampled_from([b"Host: a.example\r\n"] * 9 + [b"", b"Host: \r\n"]),
-    st.lists(FIELD, max_size=4),
-    st.sampled_from([b"\r\n"] * 9 + [b"\n", b"\r\n\r\n"]),
-    BODY,
+    HOST,
+    st.lists(FIELD, max_size=3),
+    EXPECT,
+    FRAMED,
+    mostly(b"\r\n")(b"\n", b"\r\n\r\n", b"\r"),
 )
 CUTS = st.lists(st.integers(min_value=0, max_value=400), max_size=5)
 
 
 @st.composite
 def mutated(draw):
-    """A vector or a plain request with a few bytes changed, added or taken away."""
-    raw = bytearray(draw(st.sampled_from([vector.raw[:2000] for vector in vectors.ALL])))
+    """A good vector with a few bytes changed, added or taken away."""
+    raw = bytearray(draw(st.sampled_from([vector.raw for vector in vectors.ALL if vector.status == 0])))
     for _ in range(draw(st.integers(min_value=1, max_value=3))):
         place = draw(st.integers(min_value=0, max_value=len(raw)))
         bite = draw(
