@@ -45,7 +45,7 @@ REQUESTS: Final = _counter(
     "suuupra_requests_total",
     ("route", "service", "method", "code", "source"),
     "requests",
-    "Finished exchanges. source is upstream if the answer came from there, else gateway. Code 499: the client left; 0: no answer.",
+    "Finished exchanges. source: upstream if the answer came from there, or gateway. Code 499: the client left, 0: no answer.",
 )
 ERRORS: Final = _counter(
     "suuupra_errors_total",
@@ -101,7 +101,7 @@ ENDPOINTS: Final = _gauge(
     "suuupra_endpoints",
     ("service", "state"),
     "endpoints",
-    "Endpoints of an upstream by state: active, or draining after they were removed.",
+    "Endpoints of an upstream by state: active.",
     "max",
 )
 POOL: Final = _gauge(

@@ -80,11 +80,14 @@ def test_events_of_the_old_log_are_lines_too():
 
 
 def test_what_cannot_be_shown_is_named_instead():
-    shown = line(lambda log: log.info("{thing}", thing=Sick(), other=object(), endless=float("inf"), huge=10**30))
+    shown = line(
+        lambda log: log.info("{thing}", thing=Sick(), other=object(), endless=float("inf"), huge=10**30, flag=True)
+    )
 
     assert shown["thing"] == "unprintable value: RuntimeError"
     assert shown["other"].startswith("<object object")
     assert shown["endless"] == "inf"
+    assert shown["flag"] is True
     assert shown["huge"] == str(10**30)
 
 
@@ -134,3 +137,11 @@ def test_nobody_reading_standard_error_is_no_reason_to_fail(monkeypatch):
     monkeypatch.setattr(os, "write", broken)
 
     events.lines()({"log_time": 0.0, "log_format": "nobody reads this"})
+
+
+def test_a_failure_that_is_none_is_no_traceback():
+    written = []
+
+    JSONObserver(written.append, prefix=False)({"log_time": 0.0, "log_format": "x", "log_failure": "no failure"})
+
+    assert "traceback" not in json.loads(written[0])

@@ -5,6 +5,7 @@ The base of what the admin site shows: resources that answer GET and HEAD, now o
 from __future__ import annotations
 
 import uuid
+from abc import abstractmethod
 from typing import Any, Final
 
 import attrs
@@ -66,13 +67,9 @@ class View(Resource):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
 
+    @abstractmethod
     async def page(self, request: IRequest) -> Page:
-        """
-        The answer to a GET or HEAD. It may wait; it must not block.
-
-        :raises GatewayError: the answer is this error; anything else is a bug and a 500.
-        """
-        raise NotRouted
+        """The answer to a GET or HEAD. It may wait; it must not block. An exception is logged, and the answer a 500."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Nothing is below a page."""
@@ -90,8 +87,6 @@ class View(Resource):
             page = await self.page(request)
         except CancelledError:
             return  # the client left; what the page waited for may be shared and goes on for the others
-        except GatewayError as error:
-            page = Page.problem(Reply.of(error))
         except Exception as reason:
             self.log.failure("{view} failed", view=type(self).__name__)
             page = Page.problem(Reply.of(wrap(reason)))

@@ -150,6 +150,16 @@ def test_a_gateway_that_has_served_nothing_exposes_no_series_of_requests():
     assert found["suuupra_requests"].samples == []
 
 
+def test_what_asked_no_upstream_has_no_upstream_histogram():
+    tally = Tally()
+    tally.record(Settled(attempts=0, source="gateway"))  # type: ignore[arg-type]
+
+    found = families(render(tally.snapshot(), False).decode(), parse_text)
+
+    assert found["suuupra_upstream_duration_seconds"].samples == []
+    assert found["suuupra_overhead_seconds"].samples
+
+
 @pytest.mark.parametrize(
     ("accept", "openmetrics"),
     [
