@@ -123,7 +123,8 @@ def placed(document: Located, finding: Finding) -> ConfigError:
     """One finding as an error with its place."""
     hint = finding.hint
     if finding.also:
-        hint = ", ".join(filter(None, (hint, f"see {document.locate(finding.also, key=True) or 'there'}")))
+        there = str(document.locate(finding.also, key=True)) or dotted(finding.also)
+        hint = ", ".join(filter(None, (hint, f"see {there}")))
     where = document.locate(finding.loc, key=finding.key)
     return ConfigError(where, dotted(finding.loc, document.tree), finding.why, hint, finding.loc)
 
