@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from suuupra_gateway import metrics
 from suuupra_gateway.errors import Blame, GatewayError
 from suuupra_gateway.histogram import DURATIONS, OVERHEADS, Histogram
-from suuupra_gateway.http.outcome import Outcome
 from suuupra_gateway.interfaces import IExchange
+
+if TYPE_CHECKING:
+    from suuupra_gateway.http.outcome import Outcome
 
 NONE: Final = "-"
 """Label of requests that matched no route or asked no upstream; no name may begin with a hyphen."""
