@@ -156,9 +156,11 @@ HeaderName = Annotated[str, Field(pattern=TOKEN)]
 
 def _cidr(value: str) -> str:
     try:
-        ipaddress.ip_network(value, strict=True)
-    except ValueError as error:
-        raise expected(f"an address range such as 10.0.0.0/8 or fd00::/8 ({error})") from None
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise expected("an address range such as 10.0.0.0/8 or fd00::/8") from None
+    if int(network.network_address) != int(ipaddress.ip_address(value.partition("/")[0])):
+        raise expected(f"an address range without bits behind its prefix, such as {network}")
     return value
 
 

@@ -79,8 +79,8 @@ def findings(errors: list[ErrorDetails], model: type[Spec], prefix: Loc, documen
         ):
             continue  # what is wrong in a list is not counted, so it may seem too short
         kinds = {one["type"] for one in group}
-        if kinds == {"missing"} and isinstance(loc[-1], str):
-            yield Finding(loc[:-1], f"{loc[-1]} is missing")
+        if kinds == {"missing"}:
+            yield Finding(loc[:-1], f"{loc[-1]} is missing" if isinstance(loc[-1], str) else "expected one more value")
         elif kinds == {"extra_forbidden"}:
             known = keys(model, loc[len(prefix) : -1])
             yield Finding(loc, "unknown key", similar(str(loc[-1]), known) or among(known), key=True)
@@ -137,14 +137,15 @@ def _sentence(errors: list[ErrorDetails], loc: Loc, document: Document) -> tuple
     elif expected == [_LIST] and isinstance(value, (str, int, float)):
         hint = "put it in brackets"
     elif isinstance(value, str) and written is None:
-        choices = [choice for words in expected for choice in re.findall(r"'([^']+)'", words)]
+        literals = (one["ctx"]["expected"] for one in errors if one["type"] == "literal_error")
+        choices = [choice for words in literals for choice in re.findall(r"'([^']+)'", words)]
         hint = similar(value, choices)
     return f"{text}, not {got}", hint
 
 
 def _plain(error: ErrorDetails) -> str:
     """The message of a validator that raised ValueError, or pydantic's own as the last resort."""
-    text = error["msg"]
+    text = error["msg"].partition("\n")[0]
     for prefix in ("Value error, ", "Assertion failed, "):
         text = text.removeprefix(prefix)
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
@@ -157,7 +158,7 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return str(value)
+        return str(value) if abs(value) < 10**40 else "a very long number"
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else f"{value[:57]}...")
     return "a mapping" if isinstance(value, dict) else "a list"

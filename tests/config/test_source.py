@@ -239,11 +239,9 @@ def test_credentials_do_not_leave_their_directory(tmp_path: Path, name: str) -> 
 def test_why_a_secret_cannot_be_read_is_kept(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     (tmp_path / "big").write_bytes(b"x" * (LONGEST_SECRET + 1))
-    document = read(tmp_path, "[".join(["a: "]) + "[{file: binary}, {file: big}, {file: none}, {file: .}]\n")
-    assert [
-        document.unread[f"file:{tmp_path}/{name}"].replace(f"{tmp_path}/", "")
-        for name in ("binary", "big", "none", ".")
-    ] == [
+    document = read(tmp_path, "a: [{file: binary}, {file: big}, {file: none}, {file: .}]\n")
+    whys = [document.unread[f"file:{tmp_path}/{name}"] for name in ("binary", "big", "none", ".")]
+    assert [why.replace(f"{tmp_path}/", "") for why in whys] == [
         "the secret in binary is not UTF-8",
         "cannot read big: it has more than 65,536 bytes",
         "cannot read none: No such file or directory",
