@@ -19,6 +19,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
+import suuupra_gateway.http.stock  # noqa: F401  # makes exchanges of what is an IRequest
 from suuupra_gateway.config.model import RouteSpec
 from suuupra_gateway.errors import (
     BadRequest,
@@ -87,7 +88,13 @@ class GatewayResource(Resource):
 
     def render(self, request: IRequest | IExchange) -> int:
         """Answer ``request``, now or later."""
-        exchange: IExchange = request if type(request) is Exchange else IExchange(request)
+        exchange: IExchange
+        if type(request) is Exchange:
+            exchange = request
+        else:
+            exchange = IExchange(request)
+            if exchange.outcome.status:
+                return NOT_DONE_YET  # the adapter has refused it
         try:
             found = select(self.plan.table, exchange.head)
             if isinstance(found, RouteResource):
@@ -290,11 +297,11 @@ class _Waiting:
         self._exchange.abort(wrap(failure.value))
 
     def _gone(self, error: GatewayError) -> None:
-        if self._end():
-            self._pending.cancel()
+        self._end()
+        self._pending.cancel()
 
     def expired(self, now: float) -> None:
         """The deadline passed while a filter waited."""
-        if self._end():
-            self._pending.cancel()
-            self._exchange.abort(DeadlineExceeded("filters took all of the time", detail="The time limit was reached."))
+        self._end()
+        self._pending.cancel()
+        self._exchange.abort(DeadlineExceeded("filters took all of the time", detail="The time limit was reached."))
