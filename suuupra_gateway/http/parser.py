@@ -348,7 +348,7 @@ def check_line(line: bytes) -> None:
     :raises BadRequest, VersionNotSupported, NotImplementedMethod: as `RequestParser.parse`.
     """
     parts = line.split(b" ")
-    if len(parts) != 3 or parts[2] not in _VERSIONS or parts[0] not in grammar.METHODS:
+    if len(parts) != 3 or parts[2] not in _VERSIONS or parts[0] not in grammar.METHODS or not parts[1]:
         raise _line_error(parts)
 
 
