@@ -202,6 +202,8 @@ class _Compilation:
         try:
             if isinstance(spec, ProxySpec):
                 return self._proxy(spec, here)
+            if isinstance(spec, MountSpec):
+                return _mounted(spec, self._reactor)
             target: IResource = _TARGETS[type(spec)](spec)
         except Exception as error:  # a mounted resource is anybody's code
             self._findings.append(Finding(here, _said(error)))
@@ -251,7 +253,7 @@ def timeouts_of(spec: ProxySpec, upstream: UpstreamSpec) -> UpstreamTimeouts:
     return spec.timeouts if spec.timeouts is not None else upstream.timeouts
 
 
-def _mounted(spec: MountSpec) -> IResource:
+def _mounted(spec: MountSpec, reactor: IReactorTime) -> IResource:
     """
     The resource tree that ``package.module:name`` names.
 
@@ -265,13 +267,12 @@ def _mounted(spec: MountSpec) -> IResource:
         found = found()
     if not IResource.providedBy(found):
         raise ValueError(f"{spec.resource} is no resource: {type(found).__name__} does not provide IResource")
-    return cast(IResource, MountResource(found))
+    return cast(IResource, MountResource(found, reactor=reactor))
 
 
 _TARGETS: Final[Mapping[type, Callable[[Any], Any]]] = {
     FixedSpec: FixedResource,
     RedirectSpec: RedirectResource,
-    MountSpec: _mounted,
 }
 
 

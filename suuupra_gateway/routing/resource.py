@@ -19,7 +19,6 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
-import suuupra_gateway.http.stock  # noqa: F401  # makes exchanges of what is an IRequest
 from suuupra_gateway.config.model import RouteSpec
 from suuupra_gateway.errors import (
     BadRequest,
@@ -92,7 +91,7 @@ class GatewayResource(Resource):
         if type(request) is Exchange:
             exchange = request
         else:
-            exchange = IExchange(request)
+            exchange = _adapted(request)
             if exchange.outcome.status:
                 return NOT_DONE_YET  # the adapter has refused it
         try:
@@ -106,6 +105,18 @@ class GatewayResource(Resource):
                 self.log.failure("request {request} failed", request=exchange.id.decode("latin-1"))
             exchange.abort(wrap(reason))
         return NOT_DONE_YET
+
+
+def _adapted(request: object) -> IExchange:
+    """
+    Anything else than our own exchanges as one.
+
+    :raises TypeError: it is no request at all.
+    """
+    # Registers the adapter; gateways that only serve their own connections never need it.
+    import suuupra_gateway.http.stock  # noqa: F401
+
+    return IExchange(request)
 
 
 def select(table: Table, head: RequestHead) -> RouteResource | Refusal:

@@ -1,17 +1,21 @@
 """The root resource and the routes below it: who gets a request, in which order hooks run, and what waiting means."""
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface.verify import verifyObject
 
-from suuupra_gateway.config.model import RouteSpec
+from suuupra_gateway.config.model import ListenerSpec, ProcessSpec, RouteSpec
 from suuupra_gateway.errors import ClientGone, NoPeer
 from suuupra_gateway.filters.base import Filter, FilterSpec, Phase
+from suuupra_gateway.http.exchange import Exchange
 from suuupra_gateway.http.message import Reply, RequestHead, ResponseHead
+from suuupra_gateway.http.site import GatewaySite
 from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.routing.resource import GatewayResource, RouteResource
 from suuupra_gateway.routing.table import Entry, RouteTable
@@ -442,6 +446,34 @@ def test_other_options_requests_are_matched_as_they_are(route, headers):
 
 
 # -- strangers --------------------------------------------------------------------------------------------------------
+
+
+def test_the_gateways_own_exchanges_are_taken_as_they_are(route, sweep):
+    made = route()
+    listener = ListenerSpec(name="a", address="127.0.0.1:0")
+    site = GatewaySite(GatewayResource(Plan(made)), listener=listener, process=ProcessSpec(), sweep=sweep)
+    channel, transport = site.buildProtocol(None), StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
+    channel.makeConnection(transport)
+    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert type(made.target.asked[0]) is Exchange
+    assert transport.value().endswith(b"\r\n\r\ntarget")
+
+
+def test_it_works_below_any_site_of_twisted_web(route):
+    class Stock(Site):
+        def buildProtocol(self, address):
+            channel = super().buildProtocol(address)
+            channel._channel.callLater = clock.callLater
+            return channel
+
+    clock = Clock()
+    site = Stock(GatewayResource(Plan(route(filter_of(request=lambda exchange: None)))), reactor=clock)
+    for line, status in [(b"GET /x HTTP/1.1", b"200"), (b"GET /x#y HTTP/1.1", b"400")]:
+        transport = StringTransport()
+        channel = site.buildProtocol(None)
+        channel.makeConnection(transport)
+        channel.dataReceived(line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert transport.value().split(b" ")[1] == status
 
 
 def test_what_is_no_request_is_refused_loudly(route):
