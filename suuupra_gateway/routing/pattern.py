@@ -156,17 +156,12 @@ class PathPattern:
 
     def parse(self, path: bytes) -> dict[str, bytes] | None:
         """The values of the parameters in a ``path`` that matches; None if there are no parameters."""
-        if self.parameters:
-            segments = path.split(b"/")
-            found = {name: segments[place] for name, place in self.parameters}
-        elif self.rest:
-            found = {}
-        else:
+        if self.kind is not Kind.TEMPLATE:
             return None
+        segments = path.split(b"/", len(self.segments) + 1)  # what comes before the first slash, ours, and the rest
+        found = {name: segments[place] for name, place in self.parameters}
         if self.rest:
-            place = len(self.segments) + 1
-            tail = path.split(b"/", place)
-            found[self.rest] = tail[place] if len(tail) > place else b""
+            found[self.rest] = segments[-1] if len(segments) > len(self.segments) + 1 else b""
         return found
 
     def covers(self, other: PathPattern) -> bool:

@@ -105,6 +105,7 @@ def test_parameters_take_one_segment_that_is_not_empty() -> None:
     assert routes.match(asked := head("/users/")) == "users"
     assert asked.params is None
     assert routes.match(head("/users/1/")) == NOTHING
+    assert table(user={"path": "/users/{id}"}).match(head("/users/")) == NOTHING
 
 
 def test_parameters_of_an_earlier_match_are_forgotten() -> None:
@@ -227,6 +228,10 @@ def test_no_redirect_leads_to_another_host() -> None:
     )
     assert routes.match(head("//evil.example")) == NOTHING
     assert routes.match(head("//evil.example/x/")) == NOTHING
+
+
+def test_no_redirect_leads_to_an_empty_path() -> None:
+    assert table(odd={"regex": "(/x)?", "trailing": True}).match(head("/")) == NOTHING
 
 
 def test_iteration_is_in_order_of_precedence() -> None:
