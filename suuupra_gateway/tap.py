@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from suuupra_gateway.config.decode import ConfigErrors
-from suuupra_gateway.process.reload import Loaded, load
+from suuupra_gateway.process.generation import Loaded, load
 
 
 class Options(usage.Options):
@@ -60,12 +59,13 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    from suuupra_gateway.process.notify import started_with
     from suuupra_gateway.process.sockets import CannotListen
     from suuupra_gateway.process.supervisor import Supervisor
 
     supervisor = Supervisor(reactor, options["config"], options.loaded)
     try:
-        supervisor.bind(os.environ)
+        supervisor.bind(started_with())
     except CannotListen as reason:
         raise SystemExit(str(reason)) from reason
     return supervisor

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from suuupra_gateway import tally
 from suuupra_gateway.process.child import Child, WorkerLost
@@ -86,6 +87,7 @@ class Fleet:
         for slot in range(size):
             if slot not in self.slots and slot not in self._pauses:
                 self._fill(slot)
+        self._settle_orphans()
 
     def ready(self) -> list[Child]:
         """Those who serve."""
@@ -112,7 +114,7 @@ class Fleet:
             self.slots[slot] = successor
             self._cancel_pause(slot)
             self._size = max(self._size, slot + 1)
-            self._release(slot)
+            self._settle_orphans()
             if predecessor is not None:
                 self._dismiss(predecessor, self._grace())
 
@@ -195,7 +197,7 @@ class Fleet:
 
         def came_up(why: str | None) -> None:
             if why is None:
-                self._release(slot)
+                self._settle_orphans()
             elif not self._stopping:
                 self.log.error("Worker {slot} did not come up: {why}", slot=slot, why=why)
 
@@ -206,21 +208,20 @@ class Fleet:
     def _vacate(self, child: Child) -> None:
         """It serves no longer. If nobody took its slot, see to it."""
         self._changed()
-        for slot in [slot for slot, adopter in self._adopters.items() if adopter is child]:
-            del self._adopters[slot]
-            self._adopt(slot)
-        if self.slots.get(child.slot) is not child:
-            return
-        del self.slots[child.slot]
-        if self._stopping or child.slot >= self._size:
-            return
-        self._adopt(child.slot)
-        self.restarts[child.slot] = self.restarts.get(child.slot, 0) + 1
-        backoff = self._backoffs.get(child.slot)
+        if self.slots.get(child.slot) is child:
+            del self.slots[child.slot]
+            if child.slot < self._size and not self._stopping:
+                self._restart(child)
+        self._settle_orphans()
+
+    def _restart(self, child: Child) -> None:
+        slot = child.slot
+        self.restarts[slot] = self.restarts.get(slot, 0) + 1
+        backoff = self._backoffs.get(slot)
         if backoff is None:
-            backoff = self._backoffs[child.slot] = Backoff(*map(float, self._current().config.gateway.restart_backoff))
+            backoff = self._backoffs[slot] = Backoff(*map(float, self._current().config.gateway.restart_backoff))
         pause = backoff.pause(self._reactor.seconds() - child.started)
-        self._pauses[child.slot] = self._reactor.callLater(pause, self._fill, child.slot)
+        self._pauses[slot] = self._reactor.callLater(pause, self._fill, slot)
 
     def _bury(self, child: Child, why: str) -> None:
         self.children.discard(child)
@@ -234,24 +235,26 @@ class Fleet:
             self._left_behind.merge(left)
         self._vacate(child)
 
-    def _adopt(self, slot: int) -> None:
-        siblings = sorted(self.ready(), key=lambda child: (child.slot - slot) % max(self._size, 1))
-        if slot >= self._size or slot in self._adopters or self._stopping or not siblings:
+    def _settle_orphans(self) -> None:
+        """See that somebody accepts on the sockets of every slot: its own worker, else a sibling."""
+        ready = {slot: child for slot, child in self.slots.items() if child.state == "ready"}
+        if not ready or self._stopping:
             return
-        adopter = self._adopters[slot] = siblings[0]
-        adopter.adopt(slot).addErrback(
-            lambda failure: self.log.warn(
-                "Worker {adopter} does not accept for slot {slot}: {why}",
-                adopter=adopter.slot,
-                slot=slot,
-                why=failure.getErrorMessage(),
-            )
-        )
+        sockets = max((len(listener.slots) for listener in self._current().bound), default=0)
+        for slot in range(sockets):
+            adopter = self._adopters.get(slot)
+            if slot in ready:
+                if adopter is not None:
+                    del self._adopters[slot]
+                    adopter.release_slot(slot).addErrback(_lost)
+            elif adopter is None or adopter.state != "ready":
+                sibling = ready[min(ready, key=lambda other: (other - slot) % max(sockets, 1))]
+                self._adopters[slot] = sibling
+                sibling.adopt(slot).addErrback(self._not_adopted, slot)
 
-    def _release(self, slot: int) -> None:
-        adopter = self._adopters.pop(slot, None)
-        if adopter is not None:
-            adopter.release_slot(slot).addErrback(_lost)
+    def _not_adopted(self, failure: Failure, slot: int) -> None:
+        self._adopters.pop(slot, None)
+        self.log.warn("Nobody accepts for slot {slot}: {why}", slot=slot, why=failure.getErrorMessage())
 
     def _dismiss(self, child: Child, grace: float) -> None:
         child.drain(grace)

@@ -90,6 +90,22 @@ def without_manager(environ: Mapping[str, str]) -> dict[str, str]:
 _OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
 
 
+def started_with() -> dict[str, str]:
+    """
+    The environment that this process was started with.
+
+    Twisted's parser of ``systemd:`` endpoints takes ``LISTEN_FDS`` out of `os.environ` as soon as something imports it
+    (``twisted/python/systemd.py``), and twistd's plugins do. The kernel remembers.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries if entry)
+    return {name: value for name, _, value in pairs}
+
+
 def environment() -> dict[str, str]:
     """The environment of this process, for those who start children."""
     return without_manager(os.environ)

@@ -16,6 +16,7 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from suuupra_gateway.config.decode import ConfigErrors, decoding
@@ -38,6 +39,9 @@ from suuupra_gateway.routing.resource import GatewayResource
 from suuupra_gateway.tally import Sample, Tally
 from suuupra_gateway.trace import running_tests
 from suuupra_gateway.upstreams.upstream import Upstream
+
+LATECOMERS = 0.05
+"""Seconds for connections that had been accepted when the listeners closed to show up."""
 
 
 @attrs.frozen(eq=False)
@@ -241,6 +245,8 @@ class Serving:
         await DeferredList([Deferred.fromCoroutine(_stop(port)) for port in ports], consumeErrors=True)
         for sockets in self._sockets.values():
             sockets.close()
+        # The loop tells of a connection one turn after it was accepted: none of those may meet closed upstreams.
+        await deferLater(self._reactor, LATECOMERS)
         await DeferredList([site.drain() for site in self._sites.values()], consumeErrors=True)
         if self._doom is not None and self._doom.active():
             self._doom.cancel()

@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -75,13 +75,13 @@ def _address_of(sock: socket.socket) -> Address:
     return Address(host=name[0], port=name[1])
 
 
-def passed(environ: MutableMapping[str, str], pid: int) -> dict[str, list[socket.socket]]:
+def passed(environ: Mapping[str, str], pid: int) -> dict[str, list[socket.socket]]:
     """
     The listening sockets that the service manager passed, by ``FileDescriptorName``; several may have the same name.
 
-    They are taken once: the variables are removed from ``environ``, and the descriptors are closed on exec.
+    To be called once. The descriptors are closed on exec from then on.
     """
-    count, owner, names = (environ.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"))
+    count, owner, names = (environ.get(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"))
     if owner != str(pid) or not count.isdigit():
         return {}
     found: dict[str, list[socket.socket]] = {}
@@ -279,9 +279,10 @@ def rebind(
 
 def _resized(slots: tuple[socket.socket, ...], count: int) -> tuple[socket.socket, ...]:
     # New ones do not listen yet: the kernel would give them connections for which no worker is there. Workers begin it.
+    # None is closed: that would lose what the kernel has queued there. Siblings accept on those that have no worker.
     address = _address_of(slots[0])
     more = [bind_tcp(address, 0, reuseport=True, listen=False) for _ in range(count - len(slots))]
-    return (*slots[:count], *more)
+    return (*slots, *more)
 
 
 def close_unused(listeners: Iterable[BoundListener], kept: Iterable[BoundListener]) -> None:

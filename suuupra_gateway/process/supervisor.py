@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
 from typing import Any
 
@@ -83,10 +83,11 @@ class Supervisor(Service):
 
     # -- start --------------------------------------------------------------------------------------------------------
 
-    def bind(self, environ: MutableMapping[str, str]) -> None:
+    def bind(self, environ: Mapping[str, str]) -> None:
         """
         Open all listeners, or take them from the service manager.
 
+        :param environ: what the process was started with.
         :raises CannotListen: and nothing stays open.
         """
         self._notifier = Notifier.of(environ, os.getpid())

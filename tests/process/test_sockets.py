@@ -152,12 +152,13 @@ def test_an_abstract_unix_socket_needs_no_file(bound):
 
 SHOW = """
 import json, os
+import twisted.plugins.twisted_core  # takes the variables away
+from suuupra_gateway.process.notify import started_with
 from suuupra_gateway.process.sockets import passed
-found = passed(os.environ, os.getpid() + OFFSET)
+found = passed(started_with(), os.getpid() + OFFSET)
 print(json.dumps({
     "found": {name: [sock.fileno() for sock in socks] for name, socks in found.items()},
     "inheritable": any(sock.get_inheritable() for socks in found.values() for sock in socks),
-    "left": [name for name in os.environ if name.startswith("LISTEN_")],
 }))
 """
 
@@ -191,7 +192,6 @@ def test_passed_sockets_are_found_by_name_and_several_may_share_one():
     seen = activated("public", "public", "internal")
     assert seen["found"] == {"public": [3, 4], "internal": [5]}
     assert seen["inheritable"] is False
-    assert seen["left"] == [], "children must not take them for theirs"
 
 
 def test_sockets_passed_to_another_process_are_not_ours():
@@ -268,11 +268,10 @@ def test_more_slots_get_sockets_that_do_not_listen_until_their_workers_do():
     after[0].close()
 
 
-def test_fewer_slots_close_the_surplus():
+def test_fewer_slots_close_no_socket_as_connections_may_wait_there():
     before = (bind(listener("127.0.0.1:0", share="reuseport"), 3, {}),)
     after = rebind(before, [listener("127.0.0.1:0", share="reuseport")], 1, {})
-    close_unused(before, after)
-    assert [sock.fileno() > 0 for sock in before[0].slots] == [True, False, False]
+    assert after[0].slots == before[0].slots
     after[0].close()
 
 
