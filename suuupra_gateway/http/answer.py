@@ -34,7 +34,9 @@ MAX_INTERIM: Final = 32
 
 _REGISTERED: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _VERSIONS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
-_PRINTABLE: Final = re.compile(rb"[\t\x20-\x7e]*").fullmatch
+_REASON: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch  # RFC 9112 section 4
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_new: Final = ResponseHead.__new__
 _NO_CONTENT: Final = frozenset({204, 304})
 
 
@@ -54,6 +56,7 @@ class ResponseParser:
         "interim",
         "version",
         "started",
+        "in_head",
         "until_close",
         "on_body",
         "_max_head",
@@ -65,9 +68,10 @@ class ResponseParser:
         "_reason",
         "_length",
         "_chunked",
-        "_connection",
+        "_nominated",
+        "_keep",
         "_head_only",
-        "_in_head",
+        "_versioned",
         "_spent",
         "_surplus",
         "_close",
@@ -93,6 +97,9 @@ class ResponseParser:
 
     started: bool
     """Whether any byte of the answer at hand has come."""
+
+    in_head: bool
+    """Whether the head of the final answer is not yet whole."""
 
     until_close: bool
     """Whether only the end of the connection ends the body (RFC 9112 section 6.3, rule 8)."""
@@ -125,11 +132,10 @@ class ResponseParser:
         self._pieces.clear()
         self.head = None
         self.complete = False
-        self.started = False
+        self.started = self._versioned = False
         self.until_close = False
         self.trailers: Pairs = []
         self._head_only = head_only
-        self._close = False
         self._surplus = False
         self._prefix = b""
         self._quiet = 0
@@ -141,8 +147,9 @@ class ResponseParser:
         self._reason = b""
         self._length: int | None = None
         self._chunked = False
-        self._connection: list[bytes] | None = None
-        self._in_head = True
+        self._nominated = _NO_OPTIONS
+        self._keep = self._close = False
+        self.in_head = True
 
     @property
     def persistent(self) -> bool:
@@ -165,15 +172,16 @@ class ResponseParser:
         :raises BadResponse: malformed, ambiguous or over a limit; the connection is of no more use.
         :raises UpgradeRefused: the upstream switched protocols without being asked.
         """
-        if not self.started:
+        if not self._versioned:
             # RTSP/1.0, ICE/1.0 and empty lines before the status line are all fine for llhttp.
+            self.started = True
             data = self._prefix + data
             if data[:9] not in _VERSIONS:
                 self._prefix = data
                 if len(data) < 9 and (_VERSIONS[0].startswith(data) or _VERSIONS[1].startswith(data)):
                     return
                 raise BadResponse(f"expected an HTTP/1.1 status line, got {data[:9]!r}")
-            self.started = True
+            self._versioned = True
             self.version = data[5:8]
         try:
             self._feed(data)
@@ -231,7 +239,7 @@ class ResponseParser:
         key = self._names[name]
         if key:
             self._fields.append((key, value))
-        elif self._in_head:
+        elif self.in_head:
             self._special(name.lower(), value.rstrip(b" \t"))
 
     def _special(self, name: bytes, value: bytes) -> None:
@@ -241,9 +249,15 @@ class ResponseParser:
                 raise BadResponse(f"content-length {value!r}")
             self._length = int(value)
         elif name == b"connection":
-            if self._connection is None:
-                self._connection = []
-            self._connection.append(value)
+            if value == b"keep-alive":
+                self._keep = True
+            elif value == b"close":
+                self._close = True
+            else:
+                options = tokens([value])
+                self._keep = self._keep or b"keep-alive" in options
+                self._close = self._close or b"close" in options
+                self._nominated |= options
         elif name == b"transfer-encoding":
             if self._chunked or value.lower() != b"chunked":
                 raise BadResponse(f"transfer-encoding {value!r}")
@@ -252,6 +266,11 @@ class ResponseParser:
     def on_headers_complete(self) -> None:
         """Called when a head is whole: what it says about framing is settled here."""
         status = self._parser.get_status_code()
+        reason = self._reason
+        if reason == _REGISTERED.get(status):
+            reason = b""
+        elif not _REASON(reason):
+            raise BadResponse(f"reason phrase {reason!r}")
         if not 200 <= status < 600:
             self._not_final(status)
             return
@@ -261,15 +280,15 @@ class ResponseParser:
         if len(fields) > MAX_FIELDS:
             raise BadResponse(f"more than {MAX_FIELDS} header fields")
         modern = self.version == b"1.1"
-        close = not modern
-        if self._connection is not None:
-            options = tokens(self._connection)
-            close = b"close" in options or (close and b"keep-alive" not in options)
-            remove_nominated(fields, options)
+        if self._nominated:
+            remove_nominated(fields, self._nominated)
+        if not (modern or self._keep):
+            self._close = True  # RFC 9112 section 9.3
         length = self._length
         if self._head_only:
             self.complete = True
-            self._spent = True  # llhttp expects a body now
+            self._spent = True  # llhttp expects a body now; what may follow is no part of the head
+            self._fields = []
         elif status in _NO_CONTENT:
             if status == 204:
                 length = None  # RFC 9110 section 8.6: it must not announce one
@@ -279,14 +298,13 @@ class ResponseParser:
             self.trailers = []
             self._fields = self.trailers
         elif length is None:
-            self.until_close = True
-            close = True
-        self._close = close
-        self._in_head = False
-        reason = self._reason
-        if reason == _REGISTERED.get(status) or not _PRINTABLE(reason):
-            reason = b""
-        self.head = ResponseHead(status, fields, reason=reason, length=length)
+            self.until_close = self._close = True
+        self.in_head = False
+        self.head = head = _new(ResponseHead)  # a third of the cost of calling the class
+        head.status = status
+        head.reason = reason
+        head.headers = fields
+        head.length = length
 
     def _not_final(self, status: int) -> None:
         if status == 101:
@@ -306,10 +324,11 @@ class ResponseParser:
 
     def on_message_complete(self) -> None:
         """Called when a message has ended; an interim one only makes way for the next."""
-        if self._in_head:
+        if self.in_head:
             self._begin()
             return
-        self.complete = True
-        self._spent = False
         if self.trailers:
             self._check_size(self.trailers)
+        self.complete = True
+        # llhttp reads `Connection` in trailers too, and knows HTTP/1.0's better than we need: do not rely on its memory then.
+        self._spent = bool(self.trailers) or self.version != b"1.1"

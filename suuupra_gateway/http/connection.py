@@ -69,6 +69,7 @@ class UpstreamConnection:
         "deadline",
         "limit",
         "requests",
+        "reused",
         "sent",
         "parser",
         "_patience",
@@ -92,6 +93,9 @@ class UpstreamConnection:
     requests: int
     """Sent on this connection so far."""
 
+    reused: bool
+    """Whether it has been idle, so that the peer may have closed it before the current request came."""
+
     sent: bool
     """Whether the current request was sent as a whole."""
 
@@ -100,6 +104,7 @@ class UpstreamConnection:
         self.receiver = None
         self.deadline = self.limit = inf
         self.requests = 0
+        self.reused = False
         self.sent = True
         self.parser = ResponseParser(names, max_head)
         self._patience = inf
@@ -246,7 +251,7 @@ class UpstreamConnection:
                 receiver.answer_data(body)
             receiver.answer_ended(trailers)
             return
-        if self.sent and not self._paused and parser.started:
+        if not parser.in_head and not self._paused:
             self._wait()
         if body:
             receiver.answer_data(body)
@@ -261,7 +266,7 @@ class UpstreamConnection:
         self.receiver = None
         parser = self.parser
         if not parser.started:
-            kind = UpstreamClosed if self.requests == 1 else ReusedClosed
+            kind = ReusedClosed if self.reused else UpstreamClosed
             receiver.answer_failed(kind(f"no answer: {reason.getErrorMessage()}"))
             return
         try:

@@ -8,7 +8,7 @@ each field name means is decided once and remembered, together with the bytes th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Final
 
 from suuupra_gateway.errors import Bug, LoopDetected
@@ -84,7 +84,7 @@ def _protected(name: bytes) -> bool:
     )
 
 
-def remove_nominated(headers: Pairs, options: set[bytes], owned: OwnedNames | None = None) -> None:
+def remove_nominated(headers: Pairs, options: Set[bytes], owned: OwnedNames | None = None) -> None:
     """
     Take out, in place, the fields that ``Connection`` nominates (RFC 9110 section 7.6.1).
 

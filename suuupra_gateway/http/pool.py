@@ -114,6 +114,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that can carry another request."""
+        connection.reused = True
         if self._waiting and not self._closed and connection.requests < self._most_requests:
             self._next().deferred.callback(connection)
         elif (

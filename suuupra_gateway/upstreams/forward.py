@@ -323,7 +323,7 @@ class Forwarding:
         """The exchange's time is over while a connection is waited for."""
         error = DeadlineExceeded("no connection in time", detail="The time limit was reached.")
         self.exchange.outcome.upstream_error = error
-        self._abort(error, error)
+        self._abort(error, None)
 
     # -- the answer: AnswerSink ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from suuupra_gateway.errors import ConnectRefused, GatewayError, NoPeer
+from suuupra_gateway.errors import Blame, ConnectRefused, GatewayError, NoPeer
 from suuupra_gateway.http.connection import UpstreamConnection
 from suuupra_gateway.http.hygiene import AnswerNames
 from suuupra_gateway.http.pool import Pool
@@ -93,12 +93,13 @@ class Peer:
         """
         How an attempt ended.
 
-        :param error: why it failed; None for an answer, or if nothing was learnt because the client left.
+        :param error: why it failed, which counts only if the peer is to blame (a full pool of our own must not eject it:
+            envoy#25487); None for an answer, or if nothing was learnt because the client left.
         :param status: of the answer; 0 if there was none.
         :param elapsed: seconds from choosing the peer to the head of the answer, or to the failure.
         """
         self.active -= 1
-        if error is not None:
+        if error is not None and error.blame is Blame.UPSTREAM:
             self.failures += 1
             self.last_error = error
         elif status:
