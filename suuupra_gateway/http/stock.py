@@ -36,7 +36,7 @@ from suuupra_gateway.http.body import Body
 from suuupra_gateway.http.cycle import BROKEN, CUT, FINISH, HEADED, RECEIVED, RECEIVING, SEND, SENDING, SENT, impossible
 from suuupra_gateway.http.exchange import Exchange
 from suuupra_gateway.http.local import proxy_status
-from suuupra_gateway.http.message import Pairs, Reply, RequestHead, ResponseHead, values
+from suuupra_gateway.http.message import Pairs, RequestHead, ResponseHead, values
 from suuupra_gateway.http.parser import HeadRules
 from suuupra_gateway.http.site import GatewaySite, ignore
 from suuupra_gateway.http.target import parse_target
@@ -88,15 +88,17 @@ class _Foreign:
 class _RequestChannel:
     """What `Exchange` and `Body` ask of a channel, done by a request of Twisted Web."""
 
-    __slots__ = ("site", "peer", "keep", "request", "_feeding")
+    __slots__ = ("site", "peer", "secure", "keep", "request", "_feeding")
 
     keep: bool
     """Of no use here: Twisted decides."""
 
-    def __init__(self, request: Any, site: Any, peer: str) -> None:
+    def __init__(self, request: Any, site: Any) -> None:
         self.request = request
         self.site = site
-        self.peer = peer
+        host = getattr(request.getClientAddress(), "host", None) or ""
+        self.peer = normal(host) or host
+        self.secure = bool(request.isSecure())
         self.keep = True
         self._feeding = False
 
@@ -165,37 +167,36 @@ class RequestExchange(Exchange):
         site = getattr(request, "site", None)
         if not isinstance(site, GatewaySite):
             site = _Foreign()
-        host = getattr(request.getClientAddress(), "host", None) or ""
-        peer = normal(host) or host
+        channel = _RequestChannel(request, site)
         refused: GatewayError | None = None
         try:
             head = _head_of(request, site.rules)
         except GatewayError as error:
             refused = error
             head = RequestHead(request.method, b"", [], target=request.uri)
-        client, secure, id = peer, bool(request.isSecure()), b""
-        if peer in site.trusted:
-            client = client_of(peer, values(head.headers, b"x-forwarded-for"), site.trusted)
-            protocol = head.get(b"x-forwarded-proto")
-            if protocol is not None:
-                secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
-            id = head.get(b"x-request-id") or b""
-        if grammar.request_id(id) is None:
-            id = site.next_id()
-        channel = _RequestChannel(request, site, peer)
         super().__init__(
-            channel,  # type: ignore[arg-type]  # what `Exchange` asks of one
+            channel,  # type: ignore[arg-type]  # has what `Exchange` asks of one
             head,
             RECEIVING if head.has_body else RECEIVED,
             site.sweep.monotonic(),
-            id,
-            client,
-            secure,
+            b"",
         )
+        if channel.peer in site.trusted:
+            self._believe(site.trusted)
+        if grammar.request_id(self.id) is None:
+            self.id = site.next_id()
         request.notifyFinish().addErrback(self._lost)
         if refused is not None:
-            self.respond(Reply.of(refused))
-            self.answer = CUT
+            self.abort(refused)
+
+    def _believe(self, trusted: Networks) -> None:
+        """Take what a trusted proxy says of its client."""
+        head = self.head
+        self.client = client_of(self.peer, values(head.headers, b"x-forwarded-for"), trusted)
+        protocol = head.get(b"x-forwarded-proto")
+        if protocol is not None:
+            self.secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
+        self.id = head.get(b"x-request-id") or b""
 
     def inform(self, head: ResponseHead) -> None:
         """Interim answers cannot be sent by way of Twisted Web; nobody may depend on them (RFC 9110 section 15.2)."""
