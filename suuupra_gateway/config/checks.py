@@ -101,7 +101,7 @@ def upstreams(parts: Parts) -> Iterator[Finding]:
                 yield Finding((*loc, "endpoints", index), why, hint, also=also)
         yield from _timeouts((*loc, "timeouts"), upstream.timeouts)
         yield from _growing((*loc, "retry", "pause"), upstream.retry.pause)
-        if "key" in upstream.balance.model_fields_set and upstream.balance.policy != "hash":
+        if upstream.balance.key != "client" and upstream.balance.policy != "hash":
             yield Finding(
                 (*loc, "balance", "key"), f"{upstream.balance.policy} takes no key", "only hash does", key=True
             )
@@ -228,5 +228,5 @@ def _growing(loc: Loc, pause: tuple[Duration, Duration]) -> Iterator[Finding]:
 def _readable(loc: Loc, path: str) -> Iterator[Finding]:
     if not os.path.isfile(path):
         yield Finding(loc, f"there is no file {path}")
-    elif not os.access(path, os.R_OK):
+    elif not os.access(path, os.R_OK, effective_ids=True):
         yield Finding(loc, f"cannot read {path}", "check its permissions")

@@ -49,7 +49,12 @@ class _Dumper(yaml.SafeDumper):
         short = all(isinstance(one, (str, int, float)) for one in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=short)
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        odd = any(char in data for char in "\x85\u2028\u2029\ufeff")  # line breaks to some: the emitter loses them
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if odd else None)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_representer(list, _Dumper.represent_list)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"(?:{INTEGER.pattern})\Z"), list("-+0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{FLOAT.pattern})\Z"), list("-+.0123456789"))
