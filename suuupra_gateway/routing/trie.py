@@ -100,9 +100,10 @@ class Node(Generic[V]):
     def __init__(self) -> None:
         self.literals: dict[bytes, Node[V]] = {}
         self.parameter: Node[V] | None = None
-        self.end: Leaf[V] = []
-        self.here: Leaf[V] = []
-        self.below: Leaf[V] = []
+        # Lists are made when they are needed: most nodes have one at most, and the garbage collector visits each.
+        self.end: Leaf[V] | None = None
+        self.here: Leaf[V] | None = None
+        self.below: Leaf[V] | None = None
 
 
 class HostTable(Generic[V]):
@@ -140,17 +141,20 @@ class HostTable(Generic[V]):
             return
         node = self._node(path)
         if path.reach is Reach.END:
-            node.end.append(candidate)
+            node.end = _with(node.end, candidate)
         elif path.reach is Reach.HERE:
-            node.here.append(candidate)
+            node.here = _with(node.here, candidate)
         else:
-            node.below.append(candidate)
+            node.below = _with(node.below, candidate)
 
     def _node(self, path: PathPattern) -> Node[V]:
         node = self.root
         for segment in path.segments:
             if segment is not None:
-                node = node.literals.setdefault(segment, Node())
+                following = node.literals.get(segment)
+                if following is None:
+                    following = node.literals[segment] = Node()
+                node = following
             elif node.parameter is None:
                 node.parameter = node = Node()
             else:
@@ -210,3 +214,10 @@ class HostTable(Generic[V]):
         for node in nodes:
             found += (leaf for leaf in (node.here, node.below, node.end) if leaf)
         return found
+
+
+def _with(leaf: Leaf[V] | None, candidate: Candidate[V]) -> Leaf[V]:
+    if leaf is None:
+        return [candidate]
+    leaf.append(candidate)
+    return leaf
