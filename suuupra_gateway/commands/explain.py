@@ -90,7 +90,7 @@ class _Page:
         )
         self._section("target", [trace.target] if trace.target is not None else [])
         for branch in trace.branches:
-            self._section("upstream", _branch(branch))
+            self._section("upstream", _branch(branch, branch.upstream == trace.upstream))
         if trace.forwarded is not None:
             first = f"{trace.forwarded.method} {trace.forwarded.target}"
             self._section("it sees", [first, *(f"{name}: {value}" for name, value in trace.forwarded.headers)])
@@ -128,8 +128,10 @@ def _shown(value: str | None) -> str:
     return "(none)" if value is None else value or "(empty)"
 
 
-def _branch(branch: Branch) -> list[str]:
-    share = "" if branch.share == 1 else f", {branch.share:.3%} of the route's requests".replace(".000", "")
+def _branch(branch: Branch, chosen: bool) -> list[str]:
+    share = ""
+    if branch.share != 1:
+        share = f", {branch.share:.3%} of the route's requests".replace(".000", "") + ", this request's" * chosen
     return [
         f"{branch.upstream}{share}: {branch.balance} among {', '.join(branch.endpoints)}",
         "timeouts: " + ", ".join(f"{name} {value}" for name, value in branch.timeouts),
