@@ -5,6 +5,7 @@ Which route goes first: each rule of the order alone, and that it is total.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_hosts_exact_then_longest_suffix_then_any(first: str, second: str) -> No
     assert place(host=first) < place(host=second, path="/a", methods=["GET"])
 
 
-PATHS = [
+PATHS: list[dict[str, Any]] = [
     {"path": "/a/b"},
     {"path": "/a/b/{x}"},
     {"path": "/a/b/{rest*}"},  # two literals, but shorter: what the rest takes is not counted
@@ -50,7 +51,7 @@ PATHS = [
 
 @pytest.mark.parametrize(("first", "second"), list(pairwise(PATHS)))
 def test_paths_exact_then_template_then_prefix_then_expression_then_any(
-    first: dict[str, str], second: dict[str, str]
+    first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     assert place(**first) < place(**second, methods=["GET"], headers={"a": "1"})
 
