@@ -62,6 +62,10 @@ def test_the_process_and_its_listeners_fit_together(tmp_path: Path, text: str, e
     assert refused(tmp_path, text)[0].startswith(error)
 
 
+def test_what_is_no_section_at_all_is_not_checked(tmp_path: Path) -> None:
+    assert len(refused(tmp_path, LISTENER + "gateway: 7\nadmin: 7\naccess-log: 7\nupstreams: 7\nroutes: 7\n")) == 5
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -173,6 +173,19 @@ def test_sections_have_their_form(tmp_path: Path, text: str, errors: list[str]) 
     assert refused(tmp_path, text) == errors
 
 
+class DeepSpec(Spec):
+    """Something that must be there, deep down."""
+
+    inner: LimitSpec
+
+
+def test_what_is_wrong_deep_down_is_told_once(tmp_path: Path) -> None:
+    """Leaving out one thing after the other comes to an end, and what that leads to is not told."""
+    text = LISTENER + "routes: [{name: r, target: {fixed: {}}, filters: [{deep: {inner: {rate: x}}}]}]\n"
+    (error,) = refused(tmp_path, text, {"deep": DeepSpec})
+    assert "routes[0].filters[0].deep.inner.rate (r): expected a size" in error
+
+
 def test_keys_of_files_have_hyphens_only(tmp_path: Path) -> None:
     assert refused(tmp_path, LISTENER + "gateway: {run_dir: x}\n") == [
         "gateway.yaml:2:11: gateway.run_dir: unknown key, did you mean run-dir?"

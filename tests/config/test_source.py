@@ -259,7 +259,7 @@ def test_a_tree_survives_json(tmp_path: Path) -> None:
     assert again.tree == document.tree
     assert again.secrets == document.secrets
     assert again.base == str(tmp_path)
-    assert again.digest == document.digest
+    assert again.digest == document.digest == document.digest
 
 
 def test_the_digest_tells_configurations_apart_but_not_directories(tmp_path: Path) -> None:

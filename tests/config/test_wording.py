@@ -106,6 +106,7 @@ def told(value: object, model: type[Spec] = Everything, document: Document | Non
         ({"share": 0}, "share: expected more than 0.0, not 0"),
         ({"share": 1}, "share: expected less than 1.0, not 1"),
         ({"flag": "no"}, "flag: expected true or false, not 'no'"),
+        ({"flag": []}, "flag: expected true or false"),
         ({"plain-flag": "maybe"}, "plain-flag: expected true or false, not 'maybe'"),
         ({"plain-flag": []}, "plain-flag: expected true or false, not a list"),
         ({"pause": 5}, "pause: expected a duration such as 250ms, 1.5s, 2m, 1h or 1d, not 5"),
