@@ -228,3 +228,21 @@ def test_the_parser_in_python_gives_the_same_events() -> None:
     assert place(slow, slow.tree["b"], "c") == place(fast, fast.tree["b"], "c")
     with pytest.raises(Unreadable, match="special characters are not allowed"):
         Fragment(b"a: \x01", "a.yaml", {}, parser=yaml.SafeLoader)
+
+
+@given(st.text("ab:-[]{}&*!|>'\"#\n\t ,?%@$<~0.", max_size=60).map(str.encode) | st.binary(max_size=40))
+def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
+    """And what is read without complaint has the shape that PyYAML itself sees, texts for scalars."""
+    try:
+        found = Fragment(content, "a.yaml", {})
+    except Unreadable:
+        return
+    if found.errors or b"<<" in content or b"&" in content or b"$" in content:
+        return
+
+    def shape(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shape(one) for one in value]
+        return {key: shape(one) for key, one in value.items()} if isinstance(value, dict) else None
+
+    assert shape(found.tree) == shape(yaml.load(content, yaml.BaseLoader))
