@@ -140,12 +140,9 @@ class EdgeChannel(ClientConnection):
                 self.keep = intake.parser.keep and served < site.most_requests
                 site.counters.requests += 1
                 request = RECEIVING if intake.open else RECEIVED
+                exchange = Exchange(self, head, request, site.sweep.monotonic(), site.next_id())
                 if self.trusted:
-                    exchange = self._believe(head, request)
-                else:
-                    exchange = Exchange(
-                        self, head, request, site.sweep.monotonic(), site.next_id(), self.peer, self.secure
-                    )
+                    self._believe(exchange)
                 self.exchange = exchange
                 try:
                     self._render(exchange)
@@ -166,18 +163,16 @@ class EdgeChannel(ClientConnection):
             self.due(self.site.timeouts.head)
         self.listen()
 
-    def _believe(self, head: RequestHead, request: int) -> Exchange:
-        """An exchange whose client is the one that a trusted proxy names."""
-        site = self.site
-        client = client_of(self.peer, values(head.headers, b"x-forwarded-for"), site.trusted)
-        secure = self.secure
+    def _believe(self, exchange: Exchange) -> None:
+        """Let a trusted proxy say who the client is, and how it spoke."""
+        head = exchange.head
+        exchange.client = client_of(self.peer, values(head.headers, b"x-forwarded-for"), self.site.trusted)
         protocol = head.get(b"x-forwarded-proto")
         if protocol is not None:
-            secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
+            exchange.secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
         id = head.get(b"x-request-id")
-        if id is None or grammar.request_id(id) is None:
-            id = site.next_id()
-        return Exchange(self, head, request, site.sweep.monotonic(), id, client, secure)
+        if id is not None and grammar.request_id(id):
+            exchange.id = id
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what did not become an exchange, and close: what follows is not to be trusted (RFC 9112 section 11.2)."""
@@ -188,8 +183,7 @@ class EdgeChannel(ClientConnection):
         self.phase = BUSY
         self.keep = False
         head = RequestHead(method, b"", [], target=target)
-        exchange = Exchange(self, head, BROKEN, site.sweep.monotonic(), site.next_id(), self.peer, self.secure)
-        self.exchange = exchange
+        self.exchange = exchange = Exchange(self, head, BROKEN, site.sweep.monotonic(), site.next_id())
         exchange.respond(Reply.of(error))
 
     def _failed(self, exchange: Exchange, error: Exception) -> None:

@@ -78,7 +78,17 @@ STOP: Final = (CUT, CUT, CUT, SENT, CUT, DETACHED)
 DETACH: Final = (DETACHED, NEVER, NEVER, NEVER, NEVER, NEVER)
 """The connection gets another owner."""
 
-ANSWER_EVENTS: Final = {"START": START, "SEND": SEND, "FINISH": FINISH, "STOP": STOP, "DETACH": DETACH}
+REPLACE: Final = (NEVER, NEVER, NEVER, CUT, CUT, DETACHED)
+"""An error took the place of the answer: whoever was making that one may go on, but nobody listens."""
+
+ANSWER_EVENTS: Final = {
+    "START": START,
+    "SEND": SEND,
+    "FINISH": FINISH,
+    "STOP": STOP,
+    "DETACH": DETACH,
+    "REPLACE": REPLACE,
+}
 
 # -- both ---------------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ cannot be at that point raises `cycle.ImpossibleStep`, except that everything is
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.interfaces import IPushProducer, ITransport
@@ -25,6 +26,7 @@ from suuupra_gateway.http.cycle import (
     HEADED,
     RECEIVED,
     RECEIVING,
+    REPLACE,
     SEND,
     SENDING,
     SENT,
@@ -46,10 +48,6 @@ _LENGTH: Final = 0
 _CHUNKED: Final = 1
 _UNTIL_CLOSE: Final = 2
 _BODILESS: Final = 3
-
-_UNSENT: Final = frozenset({WAITING, HEADED})
-
-_NEVER: Final = float("inf")
 
 _JOINED: Final = 16 * 1024
 """First pieces below this are copied behind the head, so that both leave in one write; larger ones are not worth a copy."""
@@ -89,17 +87,9 @@ class Exchange:
         "_settled",
     )
 
-    head: RequestHead
-    client: str
-    peer: str
-    secure: bool
-    id: bytes
-    arrived: float
-    deadline: float
     route: IRoute | None
     principal: object
     body: Body
-    outcome: Outcome
     slots: list[object]
 
     request: int
@@ -115,26 +105,16 @@ class Exchange:
     _framing: int
     _left: int
 
-    def __init__(
-        self,
-        channel: EdgeChannel,
-        head: RequestHead,
-        request: int,
-        arrived: float,
-        id: bytes,
-        client: str,
-        secure: bool,
-    ) -> None:
+    def __init__(self, channel: EdgeChannel, head: RequestHead, request: int, arrived: float, id: bytes) -> None:
         # `body` and `slots` are made by __getattr__ when somebody asks: most requests have no body and few filters a slot.
         self.channel = channel
         self.head = head
         self.request = request
         self.arrived = arrived
         self.id = id
-        self.client = client
-        self.peer = channel.peer
-        self.secure = secure
-        self.deadline = _NEVER
+        self.client = self.peer = channel.peer
+        self.secure = channel.secure
+        self.deadline = inf
         self.route = None
         self.principal = None
         self.outcome = Outcome()
@@ -287,13 +267,12 @@ class Exchange:
         self.channel.finished(self)
 
     def abort(self, error: GatewayError) -> None:
-        """End the exchange with an error: a reply if nothing was sent yet, else the connection is cut so that all see it."""
-        answer = self.answer
-        if answer in _UNSENT:
-            self.answer = WAITING
-            self._reply(Reply.of(error), self.route)
-        elif answer == SENDING:
-            self._cut(error)
+        """
+        End the exchange with an error: a reply if nothing was sent yet, else the connection is cut so that all see it.
+
+        Who was answering may go on with it; that is ignored. Does nothing if the answer is complete.
+        """
+        self._abort(error, self.route)
 
     # -- the client -------------------------------------------------------------------------------------------------
 
@@ -401,15 +380,17 @@ class Exchange:
             self.write(body)
         self.finish()
 
+    def _abort(self, error: GatewayError, route: IRoute | None) -> None:
+        answer = self.answer
+        if answer < SENDING:
+            self.answer = WAITING
+            self._reply(Reply.of(error), route)
+            self.answer = REPLACE[self.answer]
+        elif answer == SENDING:
+            self._gone = None  # who ends the exchange need not be told
+            self.channel.cut(self, error)
+
     def _spoilt(self, error: Bug) -> None:
         """The head, or a trailer, could have been taken for something else."""
         _log.error("Exchange {id} aborted: {reason}", id=self.id.decode("ascii"), reason=str(error))
-        if self.answer == HEADED:
-            self.answer = WAITING
-            self._reply(Reply.of(error), None)  # without hooks: one of them may have spoilt it
-        else:
-            self._cut(error)
-
-    def _cut(self, error: GatewayError) -> None:
-        self._gone = None  # who ends the exchange need not be told
-        self.channel.cut(self, error)
+        self._abort(error, None)  # without hooks: one of them may have spoilt it

@@ -153,6 +153,11 @@ def read_answers(raw: bytes, *methods: bytes, closed: bool = False) -> list[Answ
     return answers
 
 
+def seconds(timeouts):
+    """Numbers as durations, but for the rate."""
+    return {name: value if name == "min_body_rate" else f"{value}s" for name, value in timeouts.items()}
+
+
 class Edge:
     """One site and, by `connect`, one client at a time."""
 
@@ -180,7 +185,7 @@ class Edge:
                 name="test",
                 address="127.0.0.1:0",
                 limits=ListenerLimits(**(limits or {})),
-                timeouts=ListenerTimeouts(**(timeouts or {})),
+                timeouts=ListenerTimeouts(**seconds(timeouts or {})),
                 **listener,
             ),
             process=ProcessSpec(name=name, trusted_proxies=trusted),

@@ -223,3 +223,59 @@ def test_a_head_that_ends_early_or_late_is_refused():
         parser.parse(two, 14)
     with pytest.raises(BadRequest, match="does not end"):
         parser.parse(b"GET / HTTP/1.1\r\nHost: a\r\n", 14)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Host: b.example"],
+        [b"Content-Length: 1", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: chunked", b"Content-Length: 1"],
+        [b"Content-Length: 1", b"Content-Length: 1"],
+        [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: gzip, chunked"],
+        [b"Content-Length: 9999999999999999999"],
+    ],
+)
+def test_framing_that_can_be_read_in_two_ways_is_refused(fields):
+    with pytest.raises(BadRequest):
+        parse(b"POST / HTTP/1.1", HOST, *fields)
+
+
+def test_framing_is_decided_here_even_if_the_tokeniser_lets_it_pass():
+    """llhttp catches these first; its behaviour is not what we rest on."""
+    parser = RequestParser(HeadRules())
+    head = RequestHead(b"POST", b"/", [])
+    parser._coding, parser._length = b"chunked", b"1"
+    with pytest.raises(BadRequest, match="both"):
+        parser._set_framing(head)
+    parser._coding, parser._length = None, b"+1"
+    with pytest.raises(BadRequest, match="malformed"):
+        parser._set_framing(head)
+
+
+def test_an_old_client_may_not_chunk():
+    with pytest.raises(BadRequest, match=r"HTTP/1\.0"):
+        parse(b"POST / HTTP/1.0", HOST, b"Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize("host", [b"", b"a b", b"a,b"])
+def test_hosts_that_are_none_are_refused(host):
+    with pytest.raises(BadRequest, match="Host"):
+        parse(b"GET / HTTP/1.1", b"Host: " + host)
+
+
+def test_a_host_must_be_named():
+    with pytest.raises(BadRequest, match="no Host"):
+        parse(b"GET / HTTP/1.1", b"A: b")
+
+
+@pytest.mark.parametrize("name", [b"Host", b"Content-Length", b"Transfer-Encoding"])
+def test_nothing_that_frames_or_routes_is_taken_twice(name):
+    """llhttp lets some of these pass and not others; which ones is not what we rest on."""
+    parser = RequestParser(HeadRules())
+    parse(b"GET / HTTP/1.1", HOST, parser=parser)
+    parser._host = parser._length = parser._coding = None
+    parser.on_header(name, b"5")
+    with pytest.raises(BadRequest, match=name.decode()):
+        parser.on_header(name.lower(), b"5")
