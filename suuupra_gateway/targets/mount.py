@@ -9,7 +9,7 @@ render. Sessions live in the worker that made them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionLost
@@ -180,14 +180,13 @@ class _Mounted:
         ]
         self._exchange.start(ResponseHead(int(code), pairs, reason=reason, length=int(length[0]) if length else None))
 
+        if not length:
+            # Whoever streams may begin with an empty write, to show the client that something is coming.
+            self._exchange.write(b"")
+
     def write(self, data: bytes) -> None:
         """A piece of the answer's body."""
-        if data:
-            self._exchange.write(data)
-
-    def writeSequence(self, pieces: Iterable[bytes]) -> None:
-        """Several pieces."""
-        self.write(b"".join(pieces))
+        self._exchange.write(data)
 
     def requestDone(self, request: Request) -> None:
         """The answer is complete."""
@@ -282,6 +281,5 @@ class _Pull:
 
     def stopProducing(self) -> None:
         """There is nobody to produce for."""
-        if not self.stopped:
-            self.stopped = True
-            self._producer.stopProducing()
+        self.stopped = True
+        self._producer.stopProducing()
