@@ -22,13 +22,12 @@ def hygiene(**process):
 
 def exchange(*headers, peer=CLIENT, method=b"GET", path=b"/a", secure=False, **head):
     head.setdefault("authority", b"api.example.org")
-    made = MemoryExchange(
+    return MemoryExchange(
         RequestHead(method, path, [(b"host", b"api.example.org"), *headers], **head),
         client=peer,
         secure=secure,
         id=b"id-1",
     )
-    return made
 
 
 def composed(*headers, rules=None, host=b"", attempt=1, remaining=None, **kwargs):
@@ -467,7 +466,8 @@ def test_trailers_pass_unless_they_steer_something():
     passed = [(b"grpc-status", b"0"), (b"x-checksum", b"abc")]
     refused = [
         b"content-length", b"transfer-encoding", b"host", b"connection", b"authorization", b"cookie", b"set-cookie", b"te",
-        b"x-user-id", b"x_user_id", b"x-auth-role", b"x-forwarded-for", b"X_Forwarded_For", b"content-type", b"via", b"x-request-id",
+        b"x-user-id", b"x_user_id", b"x-auth-role", b"x-forwarded-for", b"X_Forwarded_For", b"content-type", b"via",
+        b"x-request-id",
     ]  # fmt: skip
     assert hygiene().clean_trailers([*passed, *[(name, b"1") for name in refused]]) == passed
 
