@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suuupra_gateway.config.decode import ConfigErrors, decode, decoding, gateway_model
@@ -286,6 +286,7 @@ LIKELY = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(SECTIONS), JUNK | LIKELY, max_size=6))
 def test_no_document_is_too_strange_to_be_told_what_is_wrong(tree: dict[str, object]) -> None:
     with pytest.raises(ConfigErrors) as caught:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suuupra_gateway.config.decode import decode, gateway_model
@@ -71,7 +71,7 @@ TEXTS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(st.dictionaries(TEXTS | st.text(max_size=5), TEXTS | st.text(max_size=20), max_size=5))
 def test_texts_survive_a_dump_whatever_they_look_like(query: dict[str, str]) -> None:
     tree = {
