@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.interfaces import IProcessTransport
-from twisted.internet.protocol import ProcessProtocol, Protocol
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -78,7 +78,7 @@ def in_process(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> No
         _CONTROL: theirs.fileno(),
         _MEMORY: child.memory,
     }
-    words = []
+    words: list[str] = []
     for listener in bound:
         slots = [("-", sock) for sock in listener.shared] + [(str(k), sock) for k, sock in enumerate(listener.slots)]
         for slot, sock in slots:
@@ -125,8 +125,8 @@ def inside(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> None:
 
     def left(length: int) -> None:
         def over(_: object) -> None:
-            transport: Protocol | Any = end.transport
-            transport.abortConnection() if hasattr(transport, "abortConnection") else transport.loseConnection()
+            if end.transport is not None:
+                end.transport.loseConnection()
             os.close(memory)
             reactor.callLater(0, child.exited, "drained")
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -131,9 +132,12 @@ class Supervisor(Service):
             (signal.SIGUSR1, self._fleet.reopen),
             (signal.SIGUSR2, self._replace_on_signal),
         ):
-            signal.signal(number, lambda _, frame, act=act: self._reactor.callFromThread(act))
+            signal.signal(number, partial(self._later, act))
         for number in (signal.SIGTERM, signal.SIGINT):
             self._hurry_at_second(number)
+
+    def _later(self, act: Callable[[], None], number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(act)
 
     def _hurry_at_second(self, number: signal.Signals) -> None:
         first = signal.getsignal(number)  # the reactor's own, which stops it

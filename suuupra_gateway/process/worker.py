@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -25,7 +26,6 @@ from twisted.logger import (
     globalLogBeginner,
     textFileLogObserver,
 )
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 import suuupra_gateway
@@ -57,13 +57,12 @@ class WorkerEnd(control.End):
         super().connectionLost(reason)
         self.serving.drain(self.serving.grace)
 
-    def say_farewell(self, length: int) -> Deferred[object]:
+    def say_farewell(self, length: int) -> Deferred[None]:
         """Tell the supervisor where the last tally is; fires when it knows, or can no longer be told."""
-        if self.transport is None or not self.transport.connected:
-            done: Deferred[object] = Deferred()
-            done.callback(None)
-            return done
-        return self.callRemote(control.Farewell, length=length).addErrback(lambda _: None)
+        if self.transport is None:
+            return succeed(None)
+        said: Deferred[object] = self.callRemote(control.Farewell, length=length)
+        return said.addBoth(lambda _: None)
 
     @control.Prepare.responder
     def prepare(self, generation: int, digest: str, path: str) -> Deferred[dict[str, object]]:
@@ -122,13 +121,20 @@ class WorkerEnd(control.End):
         return {}
 
 
-def connect(reactor: Any, sock: socket.socket, protocol: amp.AMP) -> None:
+class _Single(Factory):
+    noisy = False
+
+    def __init__(self, protocol: control.End) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self._protocol
+
+
+def connect(reactor: Any, sock: socket.socket, protocol: control.End) -> None:
     """Speak ``protocol`` on one end of a socket pair, of which this takes ownership."""
-    factory = Factory()
-    factory.noisy = False
-    factory.buildProtocol = lambda address: protocol  # type: ignore[method-assign]
     sock.setblocking(False)
-    reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+    reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, _Single(protocol))
     sock.close()
 
 

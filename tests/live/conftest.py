@@ -57,3 +57,4 @@ def gw(tmp_path):
     """A gateway, not started yet."""
     with gateway(tmp_path) as made:
         yield made
+        print(made.log[-20_000:])  # shown if the test fails

@@ -53,8 +53,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(gw, config):
         os.kill(victim["pid"], signal.SIGKILL)
         until(lambda: victim["pid"] not in gw.pids() and len(gw.pids()) == 2, "a successor serves")
         load.wait(300)
-    assert load.report.failed <= held, load.report
-    assert load.report.failed + load.report.repeated <= held, load.report
+    assert 0 < load.report.failed + load.report.repeated <= held, load.report
     assert gw.workers()[0]["restarts"] == 1
     gw.wait_log(r"Worker 0 \(pid \d+\) died: signal 9")
 
@@ -201,7 +200,6 @@ def test_without_workers_the_supervisor_serves(gw, config):
     gw.start()
     assert gw.fetch("/json").status == 200
     assert gw.children() == set()
-    gw.write(config(workers=0).replace("cors", "cors"))
     gw.signal(signal.SIGHUP)
     gw.wait_log("SIGHUP done, generation 2 serves")
     assert gw.fetch("/json").status == 200
