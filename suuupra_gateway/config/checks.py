@@ -204,20 +204,20 @@ def _unknown(loc: Loc, what: str, name: str, known: tuple[str, ...]) -> Finding:
 
 
 def _timeouts(loc: Loc, timeouts: UpstreamTimeouts) -> Iterator[Finding]:
-    """``connect < first-byte < total``; ``total`` 0 is none (semantics of deadlines: each contains the one before it)."""
+    """
+    ``connect < first-byte < total``; ``total`` 0 is none (semantics of deadlines: each contains the one before it).
+
+    Only what somebody wrote can be inverted: a default that exceeds the next one is simply cut short by it.
+    """
     order = (("connect", timeouts.connect), ("first-byte", timeouts.first_byte), ("total", timeouts.total))
     written = {name.replace("_", "-") for name in timeouts.model_fields_set}
-    for (shorter, short), (longer, long) in pairwise(order):
-        if short < long or (longer == "total" and not long):
+    for (shorter, short), (longer, long) in combinations(order, 2):
+        if short < long or shorter not in written or (longer == "total" and not long):
             continue
-
-        def told(name: str, value: Duration) -> str:
-            return f"{name} ({value})" if name in written else f"{name} ({value} by default)"
-
-        place = shorter if shorter in written and longer not in written else longer
-        why = f"{told(shorter, short)} must be shorter than {told(longer, long)}"
+        why = f"{shorter} ({short}) must be shorter than {longer} ({long}{'' if longer in written else ' by default'})"
         hint = "total: 0 is for streams without an end" if longer == "total" else ""
-        yield Finding((*loc, place), why, hint)
+        yield Finding((*loc, longer if longer in written else shorter), why, hint)
+        break
 
 
 def _growing(loc: Loc, pause: tuple[Duration, Duration]) -> Iterator[Finding]:

@@ -90,8 +90,8 @@ def test_listeners_that_fit(tmp_path: Path, text: str) -> None:
             "(15s by default), total: 0 is for streams without an end",
         ),
         (
-            "timeouts: {total: 10s}",
-            "gateway.yaml:3:56: upstreams.users.timeouts.total: first-byte (10s by default) must be shorter than total (10s), "
+            "timeouts: {total: 3s, connect: 4s}",
+            "gateway.yaml:3:56: upstreams.users.timeouts.total: connect (4s) must be shorter than total (3s), "
             "total: 0 is for streams without an end",
         ),
         (
@@ -113,7 +113,13 @@ def test_an_upstream_is_consistent(tmp_path: Path, keys: str, error: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "keys", ["timeouts: {total: 0}", "timeouts: {total: 20s, first-byte: 19s}", "balance: {policy: hash, key: path}"]
+    "keys",
+    [
+        "timeouts: {total: 0}",
+        "timeouts: {total: 1s}",
+        "timeouts: {total: 20s, first-byte: 19s}",
+        "balance: {policy: hash, key: path}",
+    ],
 )
 def test_upstreams_that_are_consistent(tmp_path: Path, keys: str) -> None:
     assert decoded(tmp_path, f"{UPSTREAM}, {keys}}}\n").upstreams
@@ -190,9 +196,9 @@ def test_a_file_without_permission_is_told() -> None:
             ],
         ),
         (
-            "{proxy: {upstream: users, timeouts: {total: 1s, first-byte: 1ms}, retry: {pause: [2s, 1s]}}}",
+            "{proxy: {upstream: users, timeouts: {connect: 1s, first-byte: 1ms}, retry: {pause: [2s, 1s]}}}",
             [
-                "target.proxy.timeouts.first-byte (r): connect (1s by default) must be shorter than first-byte (1ms)",
+                "target.proxy.timeouts.first-byte (r): connect (1s) must be shorter than first-byte (1ms)",
                 "target.proxy.retry.pause (r): the first pause (2s) is longer than the longest (1s)",
             ],
         ),
