@@ -17,14 +17,10 @@ import attrs
 
 import suuupra_gateway
 from suuupra_gateway.config import source
-from suuupra_gateway.config.decode import decode
-from suuupra_gateway.config.findings import ConfigErrors, Finding
 from suuupra_gateway.config.model import GatewayConfig
 from suuupra_gateway.config.source import Document
-from suuupra_gateway.filters.catalog import kinds
-from suuupra_gateway.plan import draft
 from suuupra_gateway.process.sockets import BoundListener
-from suuupra_gateway.trace import run_tests
+from suuupra_gateway.trace import examine
 
 
 @attrs.frozen(eq=False)
@@ -66,18 +62,7 @@ def load(path: str) -> Loaded:
     :raises ConfigErrors: with everything that is wrong.
     """
     document = source.load(path)
-    known = kinds(document.tree.get("plugins", ()))
-    config = decode(document, known)
-    try:
-        plan = draft(config, known, digest=document.digest)
-    except ConfigErrors as errors:
-        raise errors.located(document) from None
-    failures = run_tests(plan)
-    if failures:
-        raise ConfigErrors.at(
-            document, (Finding(failure.loc, f"{failure.request}: {failure.why}") for failure in failures)
-        )
-    return Loaded(document, config)
+    return Loaded(document, examine(document).config)
 
 
 class PlanFiles:

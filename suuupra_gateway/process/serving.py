@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from suuupra_gateway.config.decode import ConfigErrors, decoding
 from suuupra_gateway.config.model import ListenerSpec, UpstreamSpec
 from suuupra_gateway.config.source import Document
-from suuupra_gateway.filters.catalog import PluginError, kinds
+from suuupra_gateway.filters.catalog import known
 from suuupra_gateway.http.site import GatewaySite
 from suuupra_gateway.interfaces import IExchange
 from suuupra_gateway.logs import AccessLog
@@ -109,12 +109,12 @@ class Serving:
         try:
             tree = _read(path)
             document = Document.from_tree(tree)
-            known = kinds(tree.get("plugins", ()))
-            config = await sliced(self._reactor, decoding(document, known))
+            kinds = known(document)
+            config = await sliced(self._reactor, decoding(document, kinds))
             steps = compiling(
                 config,
                 self._residents,
-                kinds=known,
+                kinds=kinds,
                 reactor=self._reactor,
                 sweep=self._sweep,
                 generation=generation,
@@ -122,7 +122,7 @@ class Serving:
             )
             plan = await sliced(self._reactor, steps)
             failures = await sliced(self._reactor, running_tests(plan))
-        except (ConfigErrors, PluginError, OSError, msgspec.DecodeError) as reason:
+        except (ConfigErrors, OSError, msgspec.DecodeError) as reason:
             raise PlanRefused(str(reason)) from reason
         except Exception as reason:
             self.log.failure("Generation {generation} cannot be compiled", generation=generation)
