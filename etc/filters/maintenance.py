@@ -13,8 +13,7 @@ A filter of one's own is one file. This one is loaded by path::
 """
 
 from suuupra_gateway.config.units import Duration
-from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase
-from suuupra_gateway.hooks import Verdict
+from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase, Verdict
 from suuupra_gateway.http.message import Reply
 from suuupra_gateway.interfaces import IExchange
 

@@ -18,6 +18,8 @@ from suuupra_gateway.hooks import Verdict
 from suuupra_gateway.http.message import ResponseHead
 from suuupra_gateway.interfaces import IExchange, IResidents, Transform
 
+__all__ = ["DoneHook", "Filter", "FilterKind", "FilterSpec", "Phase", "ReplyHook", "TransformHook", "Verdict"]
+
 TransformHook = Callable[[IExchange, ResponseHead], Transform | None]
 ReplyHook = Callable[[IExchange, ResponseHead], None]
 DoneHook = Callable[[IExchange], None]

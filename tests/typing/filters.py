@@ -12,8 +12,7 @@ from twisted.internet.defer import Deferred
 
 from suuupra_gateway.config.model import RouteSpec
 from suuupra_gateway.config.units import Duration, Size
-from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase
-from suuupra_gateway.hooks import Verdict
+from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase, Verdict
 from suuupra_gateway.http.message import Reply, ResponseHead
 from suuupra_gateway.interfaces import IExchange, IResidents, Transform
 from suuupra_gateway.memory import MemoryExchange, Probe

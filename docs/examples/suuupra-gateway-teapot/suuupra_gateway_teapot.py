@@ -2,8 +2,7 @@
 Refuse to brew coffee (RFC 2324 section 2.3.2).
 """
 
-from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec
-from suuupra_gateway.hooks import Verdict
+from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Verdict
 from suuupra_gateway.http.message import Reply
 from suuupra_gateway.interfaces import IExchange
 
