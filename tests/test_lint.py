@@ -2,7 +2,8 @@
 
 import pytest
 
-from suuupra_gateway.config.model import GatewayConfig
+from suuupra_gateway.config.decode import gateway_model
+from suuupra_gateway.filters.catalog import kinds
 from suuupra_gateway.lint import warnings
 
 USERS = {"users": {"endpoints": ["https://127.0.0.1:9001"]}}
@@ -15,7 +16,7 @@ def warned(upstreams=USERS, proxy=None, **more):
         "routes": [{"name": "r", "auth": "none", "target": {"proxy": proxy or {"upstream": "users"}}}],
         **more,
     }
-    found = warnings(GatewayConfig.model_validate(tree))
+    found = warnings(gateway_model(kinds()).model_validate(tree))
     assert all(finding.why for finding in found)
     return [finding.loc for finding in found]
 
@@ -68,3 +69,17 @@ def test_a_branch_without_traffic():
 
 def test_an_upstream_that_no_route_uses():
     assert warned({**USERS, "left": USERS["users"]}) == [("upstreams", "left")]
+
+
+@pytest.mark.parametrize(
+    ("edits", "count"),
+    [
+        ({"set": {"X-User-Id": "1", "X-Team": "a"}}, 1),
+        ({"add": {"x_auth_token": "1"}, "rename": {"X-Old": "X-Consumer-Name"}}, 2),
+        ({"set": {"X-Team": "a"}, "remove": ["X-User-Id"], "rename": {"X-User-Id": "X-Other"}}, 0),
+    ],
+)
+def test_setting_what_is_the_gateways_own_in_vain(edits, count):
+    filters = [{"access": {"deny": ["::1"]}}, {"headers": {"request": edits}}]
+    route = {"name": "r", "auth": "none", "filters": filters, "target": {"proxy": {"upstream": "users"}}}
+    assert warned(routes=[route]) == [("routes", 0, "filters", 1, "headers", "request")] * count
