@@ -127,3 +127,56 @@ async def tls_abort_resets(stage):
     protocol.transport.abortConnection()
     assert (await protocol.end()).check(error.ConnectionAborted)
     assert await asking == "reset"
+
+
+async def a_tls_servers_factory_may_refuse_or_fail(stage):
+    stage.expected += ["could not begin", "ZeroDivisionError", "division by zero"]
+
+    class Moody(RecorderFactory):
+        mood = "refuse"
+
+        def buildProtocol(self, addr):
+            if self.mood == "refuse":
+                return None
+            if self.mood == "fail":
+                raise ZeroDivisionError
+            return super().buildProtocol(addr)
+
+    factory = Moody(echo)
+    _, name = stage.listening(factory, tls=stage.server_context("localhost"))
+    context = client_context(stage)
+
+    def client():
+        with dial(name) as raw, context.wrap_socket(raw, server_hostname="localhost") as sock:
+            try:
+                sock.sendall(b"x")
+                return sock.recv(1)
+            except OSError:
+                return b""
+
+    for mood, answer in (("refuse", b""), ("fail", b""), ("", b"x")):
+        factory.mood = mood
+        assert await stage.thread(client) == answer, mood
+
+
+async def a_tls_server_pauses_and_stops(stage):
+    def react(protocol, data):
+        protocol.transport.pauseProducing()
+        stage.reactor.callLater(0.01, protocol.transport.resumeProducing)
+        if protocol.received.endswith(b"end"):
+            stage.reactor.callLater(0.02, protocol.transport.stopProducing)
+
+    factory = RecorderFactory(react)
+    _, name = stage.listening(factory, tls=stage.server_context("localhost"))
+    context = client_context(stage)
+
+    def client():
+        with dial(name) as raw, context.wrap_socket(raw, server_hostname="localhost") as sock:
+            sock.sendall(MEGABYTE[:300_000])
+            sock.sendall(b"end")
+            return read_all(sock)
+
+    assert await stage.thread(client) == b""
+    protocol = await factory.built()
+    assert (await protocol.end()).check(error.ConnectionDone)
+    assert protocol.received == MEGABYTE[:300_000] + b"end"
