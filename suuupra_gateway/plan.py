@@ -158,7 +158,8 @@ class _Compilation:
         table = yield from RouteTable.building(entries)
         allowed = frozenset(route.name for route in config.routes if route.allow_shadowed)
         overlaps = yield from overlap.finding(table, allowed)
-        self._findings += self._overlapping(overlaps)
+        if overlaps:
+            self._findings += self._overlapping(overlaps)
         if self._findings:
             raise ConfigErrors.at(_Nowhere(config), self._findings)
         return Plan(generation, digest, config, table, routes, self._upstreams, self._claims.specs)
