@@ -5,6 +5,7 @@ From a file to something that workers can serve by.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -62,7 +63,11 @@ def load(path: str) -> Loaded:
     :raises ConfigErrors: with everything that is wrong.
     """
     document = source.load(path)
-    return Loaded(document, examine(document).config)
+    gc.disable()  # see process/collector.py; this process collects again when all is read
+    try:
+        return Loaded(document, examine(document).config)
+    finally:
+        gc.enable()
 
 
 class PlanFiles:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from suuupra_gateway.process.child import Child
+from suuupra_gateway.process.collector import Untouched
 from suuupra_gateway.process.notify import environment
 from suuupra_gateway.process.serving import Serving, Sockets
 from suuupra_gateway.process.sockets import BoundListener
@@ -121,7 +122,7 @@ def inside(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> None:
         )
         for listener in bound
     }
-    end = WorkerEnd(child.slot)
+    end = WorkerEnd(child.slot, Untouched())
 
     def left(length: int) -> None:
         def over(_: object) -> None:

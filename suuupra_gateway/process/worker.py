@@ -8,12 +8,11 @@ slot K. Everything else comes over the control connection.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -30,6 +29,7 @@ from twisted.python.failure import Failure
 
 import suuupra_gateway
 from suuupra_gateway.process import control
+from suuupra_gateway.process.collector import Collector
 
 if TYPE_CHECKING:
     from suuupra_gateway.process.serving import Serving
@@ -41,11 +41,10 @@ class WorkerEnd(control.End):
     serving: Serving
     """Set before the connection is made."""
 
-    def __init__(self, slot: int, committed: Callable[[], object] = lambda: None) -> None:
-        """:param committed: called when the first plan was committed."""
+    def __init__(self, slot: int, collector: Collector) -> None:
         super().__init__()
         self._slot = slot
-        self._committed = committed
+        self._collector = collector
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -67,22 +66,27 @@ class WorkerEnd(control.End):
     @control.Prepare.responder
     def prepare(self, generation: int, digest: str, path: str) -> Deferred[dict[str, object]]:
         """See `Serving.prepare`."""
+
+        def refused(failure: Failure) -> Failure:
+            self._collector.resume()
+            return failure
+
+        self._collector.rest()
         prepared = Deferred.fromCoroutine(self.serving.prepare(generation, digest, path))
-        return prepared.addCallback(lambda _: {})
+        return prepared.addCallbacks(lambda _: {}, refused)
 
     @control.Commit.responder
     def commit(self, generation: int) -> dict[str, object]:
         """See `Serving.commit`."""
-        first = self.serving.generation == 0
         self.serving.commit(generation)
-        if first:
-            self._committed()
+        self._collector.settle()
         return {}
 
     @control.Discard.responder
     def discard(self, generation: int) -> dict[str, object]:
         """See `Serving.discard`."""
         self.serving.discard()
+        self._collector.resume()
         return {}
 
     @control.Ping.responder
@@ -150,17 +154,6 @@ def inherited(words: Iterable[str]) -> dict[str, tuple[tuple[socket.socket, ...]
     return found
 
 
-def settle_memory() -> None:
-    """
-    Keep the garbage collector away from what lives as long as the process, and let it run less often.
-
-    See docs/operations.rst for what was measured.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run until drained."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -183,7 +176,8 @@ def main(arguments: Sequence[str]) -> None:
     os.set_inheritable(memory, False)
     loop: Any = reactor
     sockets = {name: Sockets(*both) for name, both in inherited(arguments[3:]).items()}
-    end = WorkerEnd(slot, committed=lambda: loop.callLater(0, settle_memory))
+    collector = Collector()
+    end = WorkerEnd(slot, collector)
     gone: Deferred[None] = Deferred()
     shutdown = False
 
@@ -205,6 +199,7 @@ def main(arguments: Sequence[str]) -> None:
     gone.addCallback(stop)
     loop.addSystemEventTrigger("before", "shutdown", stopping)
     connect(loop, socket.socket(fileno=descriptor), end)
+    collector.begin()
     loop.run()
 
 
