@@ -34,6 +34,12 @@ class Wire(StringTransport):
         self.tls = tls
         self.protocol: Any = None
         self.lost = False
+        self.writes: list[bytes] = []
+        """What was written, piece by piece."""
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
 
     def abortConnection(self) -> None:
         self.aborted = True
