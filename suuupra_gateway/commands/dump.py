@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             console.complain_of(error)
         return 1
     if options.json:
-        console.say_json(dump(config))
+        console.say_json(dump(config, document))
     else:
-        console.say(dump_yaml(config).rstrip("\n"))
+        console.say(dump_yaml(config, document).rstrip("\n"))
     return 0
