@@ -5,6 +5,12 @@ The reactor of a process that carries traffic: Twisted's asyncio reactor on a uv
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+_log = Logger()
 
 
 def install() -> str:
@@ -24,8 +30,23 @@ def install() -> str:
     from twisted.internet import asyncioreactor
 
     loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_failed)
     asyncioreactor.install(loop)  # type: ignore[no-untyped-call]  # Twisted's
     return "uvloop"
+
+
+def _failed(loop: asyncio.AbstractEventLoop, report: dict[str, Any]) -> None:
+    """
+    Log what nobody caught, as Twisted logs it for its own transports: a protocol raised, mostly; its connection is closed.
+
+    The loop would tell the standard library's `logging`, where nobody listens.
+    """
+    words = report.get("message") or "Unhandled in the event loop"
+    reason = report.get("exception")
+    if reason is None:
+        _log.error("{words}", words=words)
+    else:
+        _log.failure("{words}", Failure(reason), words=words)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 def loop_of(reactor: object) -> asyncio.AbstractEventLoop | None:
