@@ -67,6 +67,7 @@ def of_site(name: str, site: GatewaySite) -> Iterator[Sample]:
     labels = (("listener", name),)
     counters = site.counters
     yield Sample(metrics.CONNECTIONS.name, labels, len(site.channels))
+    yield Sample(metrics.IN_FLIGHT.name, labels, sum(channel.exchange is not None for channel in site.channels))
     yield Sample(metrics.IN_FLIGHT.name, labels, sum(channel.phase == BUSY for channel in site.channels))
     yield Sample(metrics.ACCEPTED.name, labels, counters.accepted)
     yield Sample(metrics.REFUSED.name, labels, counters.refused)
@@ -77,15 +78,15 @@ def of_site(name: str, site: GatewaySite) -> Iterator[Sample]:
 def of_upstream(upstream: Upstream) -> Iterator[Sample]:
     """The peers of one upstream together."""
     labels = (("service", upstream.name),)
-    peers = upstream.peers
-    yield Sample(metrics.ENDPOINTS.name, (*labels, ("state", "active")), len(peers))
-    idle = sum(len(peer.pool.idle) for peer in peers)
-    yield Sample(metrics.POOL.name, (*labels, ("state", "active")), sum(peer.pool.open for peer in peers) - idle)
+    pools = [peer.pool for peer in upstream.peers]
+    idle = sum(len(pool.idle) for pool in pools)
+    yield Sample(metrics.ENDPOINTS.name, (*labels, ("state", "active")), len(pools))
+    yield Sample(metrics.POOL.name, (*labels, ("state", "active")), sum(pool.open for pool in pools) - idle)
     yield Sample(metrics.POOL.name, (*labels, ("state", "idle")), idle)
-    yield Sample(metrics.POOL_WAITING.name, labels, sum(peer.pool.waiting for peer in peers))
-    yield Sample(metrics.CONNECTS.name, labels, sum(peer.connects for peer in peers))
-    yield Sample(metrics.CONNECT_FAILURES.name, labels, sum(peer.connect_failures for peer in peers))
-    yield Sample(metrics.REUSES.name, labels, sum(peer.reuses for peer in peers))
+    yield Sample(metrics.POOL_WAITING.name, labels, sum(pool.waiting for pool in pools))
+    yield Sample(metrics.CONNECTS.name, labels, sum(pool.connects for pool in pools))
+    yield Sample(metrics.CONNECT_FAILURES.name, labels, sum(pool.connect_failures for pool in pools))
+    yield Sample(metrics.REUSES.name, labels, sum(pool.reuses for pool in pools))
 
 
 def of_process(slot: int, lag: LoopLag) -> Callable[[], Iterable[Sample]]:
