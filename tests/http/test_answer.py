@@ -303,3 +303,23 @@ def test_an_error_of_our_own_in_a_callback_is_not_disguised():
     with pytest.raises(Exception, match="callback") as caught:
         made.feed(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n")
     assert not isinstance(caught.value, BadResponse)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi more",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+    ],
+)
+def test_surplus_that_cannot_be_read_at_all_spoils_no_more_than_the_connection(raw):
+    made, head, _ = fed(raw, head_only=b"chunked" in raw)
+    assert made.complete
+    assert head.status == 200
+    assert not made.persistent
+
+
+def test_a_length_is_checked_even_if_the_c_parser_let_it_pass():
+    made = parser()
+    with pytest.raises(BadResponse):
+        made.on_header(b"Content-Length", b"+1")

@@ -474,3 +474,9 @@ def test_trailers_pass_unless_they_steer_something():
 
 def test_tokens_are_lower_case_and_without_empty_ones():
     assert tokens([b"Close, ,X-A ", b"", b"x-b"]) == {b"close", b"x-a", b"x-b"}
+
+
+def test_names_of_answers_are_lower_case_and_empty_if_they_stay_behind():
+    known = AnswerNames()
+    found = [known[name] for name in (b"ETag", b"Keep-Alive", b"Content-Length", b"X-Gateway-Error", b"Content-Type")]
+    assert found == [b"etag", b"", b"", b"", b"content-type"]

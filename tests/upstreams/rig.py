@@ -78,6 +78,8 @@ class Network:
         self.pending: list[tuple[Deferred[Any], Any, Any, Any]] = []
         self.cancelled = 0
         self.slow = False
+        self.late = False
+        """Whether whoever cancels comes too late."""
         self.failures: list[Exception] = []
         """What the next attempts to connect end with."""
 
@@ -86,6 +88,8 @@ class Network:
 
         def cancel(_: Deferred[Any]) -> None:
             self.cancelled += 1
+            if self.late:
+                self.open()
 
         deferred: Deferred[Any] = Deferred(cancel)
         self.pending.append((deferred, address, factory, options))

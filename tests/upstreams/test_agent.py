@@ -257,3 +257,12 @@ def test_the_version_of_the_answer_is_told(rig):
     assert result.value.version == (b"HTTP", 1, 0)
     assert result.value.length == 0
     assert isinstance(read(result.value), Protocol)
+
+
+def test_a_connection_that_comes_when_its_request_was_cancelled_is_kept_for_the_next(rig):
+    rig.network.slow = rig.network.late = True
+    deferred = UpstreamAgent(rig.upstream).request(b"GET", URL)
+    Result(deferred)
+    deferred.cancel()
+    assert len(rig.peer().pool.idle) == 1
+    assert idle_again(rig)

@@ -727,3 +727,14 @@ def test_reset_after_an_early_answer_does_not_spoil_it(rig):
     rig.wire.lose(ConnectionLost())
     assert exchange.finished
     assert not exchange.broken
+
+
+def test_a_connection_that_comes_when_its_exchange_is_over_is_kept_for_the_next(rig):
+    rig.network.slow = rig.network.late = True
+    exchange = rig.send()
+    exchange.leave()
+    assert len(rig.peer().pool.idle) == 1
+    assert idle_again(rig)
+    again = rig.send()
+    rig.wire.answer()
+    assert again.finished

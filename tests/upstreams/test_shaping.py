@@ -275,3 +275,27 @@ def test_trailers_pass_a_shaped_answer(rig):
     rig.wire.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n")
     assert exchange.sent == b"HI!"
     assert exchange.trailers == [(b"x-t", b"1")]
+
+
+def test_a_transform_that_fails_after_a_wait_ends_it_all(rig):
+    def make(exchange, head):
+        raise ZeroDivisionError
+
+    wait = Deferred()
+    exchange = send(rig, [lambda exchange, head: wait], [make])
+    rig.wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    wait.callback(None)
+    assert exchange.answer.status == 500
+    assert rig.wire.aborted
+    rig.network.settle()
+    assert idle_again(rig)
+
+
+def test_a_transform_that_fails_at_the_end_of_a_held_answer_cuts_it(rig):
+    wait = Deferred()
+    exchange = send(rig, [lambda exchange, head: wait], [lambda exchange, head: Broken("finish")])
+    rig.wire.answer()
+    wait.callback(None)
+    assert exchange.broken
+    assert not exchange.finished
+    assert idle_again(rig)
