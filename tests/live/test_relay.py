@@ -1,8 +1,11 @@
 """Upstreams that fail and lie: the client sees an error or a broken message, never a whole-looking answer."""
 
+import array
+import fcntl
 import os
 import signal
 import socket
+import termios
 import threading
 
 import pytest
@@ -12,7 +15,6 @@ from tests.live.wire import Broken, Stopwatch, Watch, Wire
 from tests.servers.raw_origin import RawOrigin
 
 PATIENT = "{connect: 1s, first-byte: 10s, idle: 10s, total: 20s}"
-HASTY = "{connect: 300ms, first-byte: 500ms, idle: 500ms, total: 1500ms}"
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,7 @@ access-log: {{path: {directory}/access.log}}
 listeners: [{{name: public, address: 127.0.0.1:0}}]
 upstreams:
   once: {{endpoints: ["{origin.url}"], timeouts: {PATIENT}, retry: {{attempts: 1}}}}
-  hasty: {{endpoints: ["{origin.url}"], timeouts: {HASTY}, retry: {{attempts: 1}}}}
 routes:
-  - {{name: hasty, match: {{headers: {{x-hasty: "*"}}}}, auth: none, target: {{proxy: {{upstream: hasty}}}}}}
   - {{name: once, auth: none, target: {{proxy: {{upstream: once}}}}}}
 """)
         made.start()
@@ -91,7 +91,7 @@ def resets(data):
     def script(talk, request):
         if data:
             talk.send(data)
-            # The client's answer, or the lack of one, is no sign of arrival: a reset overtakes what is in the buffers.
+            # A reset overtakes what is in the buffers.
             while talk.sock.fileno() >= 0 and _unsent(talk.sock):
                 pass
         talk.reset()
@@ -100,10 +100,6 @@ def resets(data):
 
 
 def _unsent(sock):
-    import array
-    import fcntl
-    import termios
-
     size = array.array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, size)
     return size[0]
@@ -247,9 +243,8 @@ def test_what_breaks_off_is_broken_for_the_client_too(gw, origin, watch, name, l
         begun.set()
         try:
             answer = client.answer()
-        except Broken as broken:
+        except Broken:
             status = 200
-            assert broken.head is None or broken.head.status == 200
         else:
             status = 502
             assert (answer.status, answer.code) == (502, code), "whole, but no upstream ever sent that"
@@ -360,51 +355,3 @@ def test_errors_of_the_upstream_itself_pass_as_they_are(gw, origin, watch):
     assert (answer.status, answer.body, answer.get("x-gateway-error")) == (503, b"mine", None)
     line = watch.line(path)
     assert (line["status"], line["source"], line["code"]) == (503, "upstream", None)
-
-
-STALLS = {
-    "before the head": (says(b""), "upstream_timeout"),
-    "in the head": (says(OK + b"Content-"), "upstream_timeout"),
-    "behind an interim answer": (says(b"HTTP/1.1 103 Early Hints\r\n\r\n"), "upstream_timeout"),
-    "in the body": (says(LONG + b"x" * 100), "upstream_stalled"),
-    "in the chunks": (says(CHUNKED + b"5\r\nhello\r\n"), "upstream_stalled"),
-    "before the body": (says(LONG), "upstream_stalled"),
-}
-
-
-@pytest.mark.parametrize("name", STALLS)
-def test_stalls_end_in_time(gw, origin, watch, name):
-    script, code = STALLS[name]
-    path = origin.at(script)
-    clock = Stopwatch()
-    with Wire(gw.address()) as client:
-        client.head("GET", path, "X-Hasty: 1")
-        try:
-            answer = client.answer()
-        except Broken:
-            status = 200
-        else:
-            status = 504
-            assert (answer.status, answer.code) == (504, code)
-    assert 0.4 < clock.seconds < 1.4
-    line = watch.line(path)
-    assert (line["status"], line["code"], line["route"]) == (status, code, "hasty")
-    assert origin.requests[path][0].talk.ended is not None, "the upstream's connection is closed"
-
-
-def test_an_upstream_that_drips_is_ended_by_the_total_time(gw, origin, watch):
-    def script(talk, request):
-        talk.send(CHUNKED)
-        import time
-
-        while True:
-            talk.send(b"1\r\nx\r\n")
-            time.sleep(0.1)
-
-    path = origin.at(script)
-    clock = Stopwatch()
-    with Wire(gw.address()) as client, pytest.raises(Broken) as broken:
-        client.get(path, "X-Hasty: 1")
-    assert 1.4 < clock.seconds < 2.5
-    assert len(broken.value.body) > 5
-    assert watch.line(path)["code"] == "deadline_exceeded"
