@@ -325,11 +325,15 @@ class EdgeChannel(ClientConnection):
         self.exchange = None
         step = STEP[exchange.request][exchange.answer]
         if step == NEXT:
-            if self.keep:
+            if not self.keep:
+                self.lose()
+            elif self.intake.rest or self.stalled or self.deaf:
                 self.phase = HEADS
                 self._go_on()
             else:
-                self.lose()
+                site = self.site
+                self.phase = HEADS
+                self.deadline = site.sweep.now + site.idle
         elif step == DRAIN:
             exchange.request = BROKEN
             exchange.body.cut(GatewayError("answered before the body was complete"))

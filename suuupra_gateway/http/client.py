@@ -67,7 +67,7 @@ class ClientConnection:
         "phase",
         "in_head",
         "stall_due",
-        "_deaf",
+        "deaf",
         "_budget",
     )
 
@@ -100,6 +100,9 @@ class ClientConnection:
     served: int
     """Requests so far."""
 
+    deaf: bool
+    """Whether reading is paused."""
+
     phase: int
     in_head: bool
     """Whether a part of a head has come."""
@@ -116,7 +119,7 @@ class ClientConnection:
         self.phase = HEADS
         self.in_head = False
         self.stall_due = inf
-        self._deaf = False
+        self.deaf = False
         self._budget = 0
 
     def attach(self, transport: Any) -> None:
@@ -129,14 +132,14 @@ class ClientConnection:
 
     def mute(self) -> None:
         """Stop reading."""
-        if not self._deaf:
-            self._deaf = True
+        if not self.deaf:
+            self.deaf = True
             self.transport.pauseProducing()
 
     def listen(self) -> None:
         """Read on."""
-        if self._deaf:
-            self._deaf = False
+        if self.deaf:
+            self.deaf = False
             self.transport.resumeProducing()
 
     def due(self, seconds: float) -> None:

@@ -19,6 +19,8 @@ _STATUS_LINES: Final = {
     for status in range(100, 600)
 }
 
+_colon: Final = b": ".join
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -37,7 +39,7 @@ def response_head(head: ResponseHead, version: bytes, keep: bool, date: bytes, c
     """
     headers = head.headers
     status = head.status
-    fields = b"\r\n".join([b": ".join(pair) for pair in headers])
+    fields = b"\r\n".join(map(_colon, headers))
     breaks = len(headers) - 1
     if breaks >= 0:
         if fields.count(b"\n") != breaks or fields.count(b"\r") != breaks:
@@ -64,8 +66,8 @@ def response_head(head: ResponseHead, version: bytes, keep: bool, date: bytes, c
         framing += b"connection: keep-alive\r\n"
     for name, _ in headers:
         if name == b"date":
-            return b"%b%b%b\r\n" % (line, fields, framing)
-    return b"%b%b%bdate: %b\r\n\r\n" % (line, fields, framing, date)
+            return b"".join((line, fields, framing, b"\r\n"))
+    return b"".join((line, fields, framing, b"date: ", date, b"\r\n\r\n"))
 
 
 def interim_head(head: ResponseHead) -> bytes:

@@ -123,7 +123,7 @@ class Nowhere:
     loseConnection = abortConnection = pauseProducing = resumeProducing = unregisterProducer
 
 
-def cost(resource, request, rounds=20_000, turns=7):
+def cost(resource, request, rounds=1_000, turns=200):
     """Microseconds per request."""
     sweep = Sweep(Clock())
     limits = ListenerLimits(requests=rounds * turns + 1)
