@@ -123,9 +123,10 @@ class Shaping:
         if held.complete:
             self.finish(held.trailers)
         else:
+            # In this order: registering pauses again if the client takes nothing.
+            self._forwarding.resumeProducing()
             if held.producer is not None:
                 self.register(held.producer)
-            self._forwarding.resumeProducing()
 
     def _unjudged(self, failure: Failure) -> None:
         if self._waited():

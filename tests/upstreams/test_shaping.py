@@ -125,6 +125,15 @@ def test_a_hook_may_wait_while_the_upstream_waits_too(rig):
     assert idle_again(rig)
 
 
+def test_a_client_that_stalls_when_the_wait_is_over_keeps_the_upstream_waiting(rig):
+    wait = Deferred()
+    exchange = send(rig, [lambda exchange, head: wait])
+    rig.wire.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    exchange.register = lambda producer: producer.pauseProducing()
+    wait.callback(None)
+    assert rig.wire.producerState == "paused"
+
+
 def test_a_hook_may_wait_longer_than_the_upstream_needs(rig):
     wait = Deferred()
     exchange = send(rig, [lambda exchange, head: wait])
