@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from tests.live.harness import PATIENCE, Gateway, until
 class Broken(Exception):
     """The connection ended in the middle of an answer, so that nobody can take it for a whole one."""
 
-    def __init__(self, why: str, head: Answer | None, body: bytes) -> None:
-        super().__init__(why)
-        self.head, self.body = head, body
+    head: Answer | None = None
+    body = b""
 
 
 @dataclass
@@ -98,39 +98,52 @@ class Wire:
         self.send(body)
         return self.answer(method)
 
-    def answer(self, method: str = "GET") -> Answer:
+    def answer(self, method: str = "GET", each: Callable[[bytes], object] | None = None) -> Answer:
         """
         The next answer.
 
+        :param each: called with the pieces of the body, which are then not kept.
         :raises Broken: it is not whole.
         """
         interim: list[int] = []
         while True:
-            lines = self._until(b"\r\n\r\n", None, b"").decode("latin-1")[:-4].split("\r\n")
+            lines = self._until(b"\r\n\r\n").decode("latin-1")[:-4].split("\r\n")
             version, status, *_ = lines[0].split(" ")
             assert version in ("HTTP/1.1", "HTTP/1.0"), lines
             found = Answer(version, int(status), [_field(line) for line in lines[1:]], interim=interim)
             if found.status >= 200:
                 break
             interim.append(found.status)
+        body = bytearray()
+        take = each or body.extend
+        try:
+            self._body(method, found, take)
+        except Broken as broken:
+            broken.head, broken.body = found, bytes(body)
+            raise
+        found.body = bytes(body)
+        return found
+
+    def _body(self, method: str, found: Answer, take: Callable[[bytes], object]) -> None:
         lengths = found.all("content-length")
         codings = found.all("transfer-encoding")
         assert len(lengths) + len(codings) <= 1, found
         if method == "HEAD" or found.status in (204, 304):
-            return found
+            return
         if codings:
             assert codings == ["chunked"]
-            while size := int(self._until(b"\r\n", found, found.body), 16):
-                found.body += self._exactly(size, found, found.body)
-                assert self._exactly(2, found, found.body) == b"\r\n"
-            while (line := self._until(b"\r\n", found, found.body)) != b"\r\n":
+            while size := int(self._until(b"\r\n"), 16):
+                self._exactly(size, take)
+                end = bytearray()
+                self._exactly(2, end.extend)
+                assert end == b"\r\n"
+            while (line := self._until(b"\r\n")) != b"\r\n":
                 found.trailers.append(_field(line.decode("latin-1")[:-2]))
         elif lengths:
-            found.body = self._exactly(int(lengths[0]), found, b"")
+            self._exactly(int(lengths[0]), take)
         else:
-            while piece := self._more(found, found.body):
-                found.body += piece
-        return found
+            while piece := self._more():
+                take(piece)
 
     def end(self) -> bytes:
         """What still came before the connection was closed."""
@@ -157,35 +170,34 @@ class Wire:
             self.sock.settimeout(PATIENCE)
         return False
 
-    def _more(self, head: Answer | None, body: bytes) -> bytes:
+    def _more(self) -> bytes:
         if self._rest:
             data, self._rest = self._rest, b""
             return data
         try:
-            return self.sock.recv(1 << 16)
+            return self.sock.recv(1 << 18)
         except ConnectionError as reason:
-            raise Broken(str(reason), head, body) from reason
+            raise Broken(str(reason)) from reason
 
-    def _until(self, mark: bytes, head: Answer | None, body: bytes) -> bytes:
+    def _until(self, mark: bytes) -> bytes:
         data = b""
         while mark not in data:
-            piece = self._more(head, body)
+            piece = self._more()
             if not piece:
-                raise Broken(f"ended after {data!r}", head, body)
+                raise Broken(f"ended after {data!r}")
             data += piece
         end = data.index(mark) + len(mark)
-        self._rest = data[end:] + self._rest
+        self._rest = data[end:]
         return data[:end]
 
-    def _exactly(self, size: int, head: Answer | None, body: bytes) -> bytes:
-        pieces = bytearray()
-        while len(pieces) < size:
-            piece = self._more(head, body + bytes(pieces))
+    def _exactly(self, size: int, take: Callable[[bytes], object]) -> None:
+        while size:
+            piece = self._more()
             if not piece:
-                raise Broken(f"{size - len(pieces)} bytes short", head, body + bytes(pieces))
-            pieces += piece
-        self._rest = bytes(pieces[size:]) + self._rest
-        return bytes(pieces[:size])
+                raise Broken(f"{size} bytes short")
+            take(piece[:size])
+            self._rest = piece[size:]
+            size -= min(size, len(piece))
 
 
 def _field(line: str) -> tuple[str, str]:

@@ -46,6 +46,12 @@ class Request:
     def path(self) -> str:
         return self.target.partition("?")[0]
 
+    @property
+    def followed(self) -> bytes:
+        """Every byte that came on the connection behind the head, as far as it has been read."""
+        seen = bytes(self.talk.seen)
+        return seen[seen.rindex(self.raw) + len(self.raw) :]
+
     def all(self, name: str) -> list[str]:
         """The values of the fields of that name."""
         return [value for known, value in self.headers if known.lower() == name.lower()]
@@ -68,8 +74,9 @@ class Talk:
             # What is sent has arrived: nothing waits for the acknowledgement of what was sent before (Nagle).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seen = bytearray()
-        """Every byte that came."""
+        """Every byte that came while `keeps` was true."""
 
+        self.keeps = True
         self.ended: float | None = None
         """Monotonic time when the other side was gone."""
 
@@ -89,7 +96,8 @@ class Talk:
             data = b""
         if not data:
             self.ended = self.ended or time.monotonic()
-        self.seen += data
+        if self.keeps:
+            self.seen += data
         return data
 
     def until(self, mark: bytes) -> bytes:
