@@ -64,6 +64,11 @@ class Body:
         return self._exchange.request == RECEIVED
 
     @property
+    def subscribed(self) -> bool:
+        """Whether anybody takes the body."""
+        return self._sink is not None
+
+    @property
     def running(self) -> bool:
         """Whether bytes are wanted now."""
         return self._sink is not None and not self.paused and self._exchange.request == RECEIVING

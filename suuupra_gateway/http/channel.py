@@ -18,7 +18,7 @@ from zope.interface import implementer
 from suuupra_gateway.errors import BodyTooLarge, ClientGone, Draining, GatewayError, RequestTimeout, wrap
 from suuupra_gateway.http import grammar, wire
 from suuupra_gateway.http.body import Body
-from suuupra_gateway.http.client import BUSY, DRAIN_BYTES, DRAINING, HEADS, OVER, ClientConnection
+from suuupra_gateway.http.client import BUSY, DRAINING, HEADS, OVER, ClientConnection
 from suuupra_gateway.http.cycle import BROKEN, DRAIN, NEXT, RECEIVED, RECEIVING, STEP, WAITING
 from suuupra_gateway.http.exchange import Exchange
 from suuupra_gateway.http.message import Reply, RequestHead, values
@@ -313,10 +313,9 @@ class EdgeChannel(ClientConnection):
 
     def keeps(self, exchange: Exchange) -> bool:
         """Whether the answer that is about to begin is not the last one."""
-        if self.site.draining:
-            self.keep = False
-        elif exchange.request == RECEIVING and (self.intake.left > DRAIN_BYTES or self.intake.parser.expects):
-            # The rest would be too long to drain; and who waits for a 100 that never comes may send the body or not.
+        if self.site.draining or (
+            exchange.request == RECEIVING and not exchange.body.subscribed and not self.drainable
+        ):
             self.keep = False
         return self.keep
 

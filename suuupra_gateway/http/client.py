@@ -146,6 +146,20 @@ class ClientConnection:
         """Be called ``seconds`` from now unless something else is due before."""
         self.deadline = min(self.stall_due, self.site.sweep.now + seconds)
 
+    @property
+    def drainable(self) -> bool:
+        """
+        Whether the rest of the body could be thrown away to come to the next request.
+
+        Not if it is long; nor if the client waits for a 100 that never comes: it may then send the body, or not.
+        """
+        return self.intake.left <= DRAIN_BYTES and not self.intake.parser.expects
+
+    def unwanted(self) -> None:
+        """We answer by ourselves though the body is not complete, whoever has subscribed to it."""
+        if not self.drainable:
+            self.keep = False
+
     # -- parting ----------------------------------------------------------------------------------------------------
 
     def drain(self) -> bool:
@@ -154,7 +168,7 @@ class ClientConnection:
 
         :return: whether `discard` is to be called.
         """
-        if self.intake.left > DRAIN_BYTES or self.intake.parser.expects:
+        if not self.drainable:
             self.linger()
             return False
         self.phase = DRAINING

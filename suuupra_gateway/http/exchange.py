@@ -375,6 +375,8 @@ class Exchange:
                     hook(self, response)
                 except Exception:
                     _log.failure("A reply-hook of route {route} failed", route=route.name)
+        if self.request == RECEIVING:
+            self.channel.unwanted()
         self.start(response)
         if body:
             self.write(body)

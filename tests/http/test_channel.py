@@ -373,6 +373,42 @@ def test_an_answer_may_begin_before_the_body_is_complete():
     assert b"connection" not in first.headers
 
 
+LONG = POST.replace(b"Length: 5", b"Length: 100000")
+
+
+def test_an_answer_may_begin_long_before_the_end_of_a_body_that_somebody_takes():
+    edge = waiting()
+    edge.send(LONG)
+    sink = Collecting()
+    edge.exchange.body.subscribe(sink)
+    edge.exchange.start(ResponseHead(200, [], length=1))
+    edge.exchange.write(b"x")
+    edge.send(b"x" * 100_000)
+    edge.exchange.finish()
+    edge.send(GET)
+    assert len(sink.data) == 100_000
+    assert edge.exchange.head.method == b"GET"
+    assert not edge.closing
+
+
+def test_an_answer_of_ours_that_cuts_a_long_upload_short_is_the_last_one():
+    edge = waiting()
+    edge.send(LONG)
+    edge.exchange.body.subscribe(Collecting())
+    edge.exchange.respond(OK)
+    assert edge.answer(b"POST").headers[b"connection"] == b"close"
+
+
+def test_an_answer_of_somebody_else_that_does_so_is_too_though_it_could_not_say_so():
+    edge = waiting()
+    edge.send(LONG)
+    edge.exchange.body.subscribe(Collecting())
+    edge.exchange.start(ResponseHead(200, [], length=0))
+    edge.exchange.finish()
+    edge.after(1.2)
+    assert edge.closing
+
+
 # -- what is refused ----------------------------------------------------------------------------------------------------
 
 
