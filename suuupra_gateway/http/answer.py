@@ -33,7 +33,9 @@ MAX_INTERIM: Final = 32
 """Most 1xx answers before the final one."""
 
 _REGISTERED: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-_VERSIONS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+# RTSP/1.0, ICE/1.0, HTTP/2.0, status 099 and 600 are all fine for llhttp.
+_STARTS: Final = frozenset(b"HTTP/1.%d %d" % (minor, digit) for minor in (0, 1) for digit in (2, 3, 4, 5))
+_INTERIM_STARTS: Final = frozenset({b"HTTP/1.0 1", b"HTTP/1.1 1"})
 _REASON: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch  # RFC 9112 section 4
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _new: Final = ResponseHead.__new__
@@ -173,27 +175,14 @@ class ResponseParser:
         :raises UpgradeRefused: the upstream switched protocols without being asked.
         """
         if not self._versioned:
-            # RTSP/1.0, ICE/1.0 and empty lines before the status line are all fine for llhttp.
             self.started = True
-            data = self._prefix + data
-            if data[:9] not in _VERSIONS:
-                self._prefix = data
-                if len(data) < 9 and (_VERSIONS[0].startswith(data) or _VERSIONS[1].startswith(data)):
+            if self._prefix or data[:10] not in _STARTS:
+                data = self._start(data)
+                if not data:
                     return
-                raise BadResponse(f"expected an HTTP/1.1 status line, got {data[:9]!r}")
             self._versioned = True
             self.version = data[5:8]
-        try:
-            self._feed(data)
-        except httptools.HttpParserCallbackError as reason:
-            if not self.complete:
-                cause = reason.__context__
-                raise cause if isinstance(cause, GatewayError) else reason from None
-            self._surplus = True
-        except httptools.HttpParserError as reason:
-            if not self.complete:
-                raise BadResponse(f"malformed answer: {reason}") from reason
-            self._surplus = True
+        self._run(data)
         head = self.head
         if head is not None:
             if self._quiet + len(data) > self._max_head:
@@ -208,6 +197,46 @@ class ResponseParser:
         if self._head_only and self._pieces:
             self._surplus = True
             self._pieces.clear()
+
+    def _start(self, data: bytes) -> bytes:
+        """
+        The start of a message that is no plain final answer: too few bytes to tell, interim answers, or rubbish.
+
+        :return: the bytes from the status line of the final answer on, if these have come.
+        """
+        data = self._prefix + data
+        self._prefix = b""
+        while data[:10] in _INTERIM_STARTS:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                break
+            # One at a time: for llhttp there may be empty lines, or another protocol, between two of them.
+            interim = self.interim
+            self._run(data[:end])
+            if self.interim == interim:
+                raise BadResponse("an interim answer that does not end with its head")
+            data = data[end:]
+        if data[:10] in _STARTS:
+            return data
+        if data[:10] not in _INTERIM_STARTS and not any(start.startswith(data) for start in _INTERIM_STARTS | _STARTS):
+            raise BadResponse(f"expected an HTTP/1.1 status line, got {data[:10]!r}")
+        if len(data) > self._max_head:
+            raise BadResponse(f"no end of an interim answer within {self._max_head} bytes")
+        self._prefix = data
+        return b""
+
+    def _run(self, data: bytes) -> None:
+        try:
+            self._feed(data)
+        except httptools.HttpParserCallbackError as reason:
+            if not self.complete:
+                cause = reason.__context__
+                raise cause if isinstance(cause, GatewayError) else reason from None
+            self._surplus = True
+        except httptools.HttpParserError as reason:
+            if not self.complete:
+                raise BadResponse(f"malformed answer: {reason}") from reason
+            self._surplus = True
 
     def _check_size(self, fields: Pairs) -> None:
         if sum([len(name) + len(value) + 4 for name, value in fields]) > self._max_head:
@@ -271,11 +300,9 @@ class ResponseParser:
             reason = b""
         elif not _REASON(reason):
             raise BadResponse(f"reason phrase {reason!r}")
-        if not 200 <= status < 600:
+        if status < 200:
             self._not_final(status)
             return
-        if self._interim:
-            self._check_version()
         fields = self._fields
         if len(fields) > MAX_FIELDS:
             raise BadResponse(f"more than {MAX_FIELDS} header fields")
@@ -309,18 +336,10 @@ class ResponseParser:
     def _not_final(self, status: int) -> None:
         if status == 101:
             raise UpgradeRefused("the upstream switched protocols without being asked")
-        if not 100 <= status < 200:
-            raise BadResponse(f"status {status}")
         self.interim += 1
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise BadResponse(f"more than {MAX_INTERIM} interim answers")
-
-    def _check_version(self) -> None:
-        # The bytes at the start of the feed were those of an interim answer.
-        self.version = self._parser.get_http_version().encode("ascii")
-        if self.version not in (b"1.1", b"1.0"):
-            raise BadResponse(f"HTTP version {self.version!r}")
 
     def on_message_complete(self) -> None:
         """Called when a message has ended; an interim one only makes way for the next."""

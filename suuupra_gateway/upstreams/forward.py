@@ -17,15 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from suuupra_gateway.errors import (
-    AnswerTimeout,
-    ClientGone,
-    DeadlineExceeded,
-    GatewayError,
-    ReadTimeout,
-    Retry,
-    wrap,
-)
+from suuupra_gateway.errors import AnswerTimeout, ClientGone, DeadlineExceeded, GatewayError, ReadTimeout, Retry, wrap
 from suuupra_gateway.http.connection import UpstreamConnection
 from suuupra_gateway.http.message import Pairs, ResponseHead
 from suuupra_gateway.policy.retry import Attempt, decide
@@ -203,8 +195,7 @@ class Forwarding:
         """Begin a request that has a body with ``data``. For `Upload`."""
         limit = self.limit
         deadline = min(limit, self.upstream.sweep.monotonic() + self.terms.first_byte) if whole else limit
-        head_only = self.exchange.head.method == b"HEAD"
-        connection.send(self, data, head_only, whole, deadline, limit, self.terms.idle)
+        connection.send(self, data, self.exchange.head.method == b"HEAD", whole, deadline, limit, self.terms.idle)
 
     def request_sent(self, connection: UpstreamConnection) -> None:
         """From here on the answer is waited for. For `Upload`."""
@@ -300,18 +291,17 @@ class Forwarding:
             self._pause.cancel()
             self._pause = None
 
-    def let_go(self) -> None:
-        """The gateway answers by itself: nothing more is wanted of the upstream. For `Shaping`."""
+    def let_go(self, status: int | None = None) -> None:
+        """Nothing more is wanted of the upstream. For `Shaping`, which answers by itself."""
         if self._state != _OVER:
+            self._status = self._status if status is None else status
             self._end(None)
 
     def gone(self, error: GatewayError) -> None:
         """The client left: nobody is to blame for what is stopped now."""
         if self._out is not self.exchange:
             self._out.stop()  # type: ignore[union-attr]  # else a Shaping
-        if self._state != _OVER:
-            self._status = 0
-            self._end(None)
+        self.let_go(0)
 
     def cut(self, error: GatewayError) -> None:
         """The request's body ended too early, by the client's fault. For `Upload`."""

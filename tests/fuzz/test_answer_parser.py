@@ -6,8 +6,6 @@ Whatever h11 refuses or finds incomplete must never come out whole here; where b
 
 from __future__ import annotations
 
-import re
-
 import h11
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -121,6 +119,9 @@ DROPPED = CONNECTION_FIELDS | {b"content-length", b"x-gateway-error"}
 
 @settings(max_examples=600, deadline=None)
 @given(raw=mutated(), cuts=st.lists(st.integers(0, 200), max_size=6), head_only=st.booleans())
+@example(
+    raw=b"HTTP/1.1 103 Early Hints\r\n\r\n\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", cuts=[], head_only=False
+)
 @example(raw=ANSWERS[0][:-1], cuts=[], head_only=False)
 @example(raw=ANSWERS[1][:-2], cuts=[], head_only=False)
 @example(raw=ANSWERS[1][:-7], cuts=[40], head_only=False)
@@ -130,9 +131,7 @@ def test_what_h11_does_not_take_for_whole_is_never_whole_here(raw, cuts, head_on
     found = ours(pieces, head_only)
     if found is None:
         return
-    # llhttp skips empty lines between an interim answer and the next one; h11 does not, and nothing depends on it.
-    tidy = re.sub(rb"(HTTP/1\.1 1\d\d[^\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)(?:\r\n)+(?=HTTP/)", rb"\1", raw)
-    expected = theirs([tidy], b"HEAD" if head_only else b"GET")
+    expected = theirs([raw], b"HEAD" if head_only else b"GET")
     assert expected is not None, f"h11 refuses what we take: {found}"
     status, headers, body, trailers, _ = found
     assert status == expected[0]

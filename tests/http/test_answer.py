@@ -172,6 +172,11 @@ def test_interim_answers_without_end_are_refused():
     refused(b"HTTP/1.1 102 Processing\r\n\r\n" * (MAX_INTERIM + 1))
 
 
+def test_an_interim_answer_has_an_end_too():
+    refused(b"HTTP/1.1 100 Continue\r\nX: ", b"x" * MAX_HEAD)
+    refused(b"HTTP/1.1 100 Continue\r\nX: %b" % (b"x" * MAX_HEAD))
+
+
 def test_an_upgrade_that_nobody_asked_for_is_refused():
     refused(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", error=UpgradeRefused
@@ -213,6 +218,8 @@ def test_an_upgrade_that_nobody_asked_for_is_refused():
         b"HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-A: b\x00c\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-A: b\rc\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nX: \n\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
@@ -323,3 +330,10 @@ def test_a_length_is_checked_even_if_the_c_parser_let_it_pass():
     made = parser()
     with pytest.raises(BadResponse):
         made.on_header(b"Content-Length", b"+1")
+
+
+def test_an_interim_answer_that_the_c_parser_sees_no_end_of_is_refused():
+    made = parser()
+    made._feed = lambda data: None
+    with pytest.raises(BadResponse, match="does not end"):
+        made.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
