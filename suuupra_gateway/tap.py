@@ -63,7 +63,12 @@ def makeService(options: Options) -> IService:
     from suuupra_gateway.process.sockets import CannotListen
     from suuupra_gateway.process.supervisor import Supervisor
 
-    supervisor = Supervisor(reactor, options["config"], options.loaded)
+    # Our own observers write to standard error, which workers share; anybody else's may hold a file that they must not.
+    factory = options.parent["logger"] if options.parent is not None else None
+    logger = ""
+    if factory is not None and factory.__module__.startswith("suuupra_gateway."):
+        logger = f"{factory.__module__}.{factory.__name__}"
+    supervisor = Supervisor(reactor, options["config"], options.loaded, logger=logger)
     try:
         supervisor.bind(started_with())
     except CannotListen as reason:

@@ -254,7 +254,7 @@ class Child:
     # -- what its life calls (`lifecycle.Subject`) --------------------------------------------------------------------
 
     def became_ready(self) -> None:
-        self.log.info("Worker {slot} (pid {pid}) serves", slot=self.slot, pid=self.body.pid)
+        self.log.info("Worker {slot} (pid {process}) serves", slot=self.slot, process=self.body.pid)
 
     def tell_drain(self, grace: float) -> None:
         self._tell(control.Drain, PROMPT, grace=grace).addErrback(lambda _: None)  # it went first

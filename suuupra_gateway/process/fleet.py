@@ -142,9 +142,9 @@ class Fleet:
                 continue  # `Child.bring_up` has its own bounds
             if now - child.answered > HUNG:
                 self.log.error(
-                    "Worker {slot} (pid {pid}) has not answered for {seconds:.0f} s and is killed",
+                    "Worker {slot} (pid {process}) has not answered for {seconds:.0f} s and is killed",
                     slot=child.slot,
-                    pid=child.body.pid,
+                    process=child.body.pid,
                     seconds=now - child.answered,
                 )
                 child.kill()
@@ -227,9 +227,13 @@ class Fleet:
         self.children.discard(child)
         expected = self.slots.get(child.slot) is not child and child.slot not in self._pauses
         if expected or self._stopping:
-            self.log.info("Worker {slot} (pid {pid}) is gone: {why}", slot=child.slot, pid=child.body.pid, why=why)
+            self.log.info(
+                "Worker {slot} (pid {process}) is gone: {why}", slot=child.slot, process=child.body.pid, why=why
+            )
         else:
-            self.log.error("Worker {slot} (pid {pid}) died: {why}", slot=child.slot, pid=child.body.pid, why=why)
+            self.log.error(
+                "Worker {slot} (pid {process}) died: {why}", slot=child.slot, process=child.body.pid, why=why
+            )
         left = child.left_behind()
         if left is not None:
             self._left_behind.merge(left)

@@ -21,7 +21,7 @@ from suuupra_gateway.process.collector import Untouched
 from suuupra_gateway.process.notify import environment
 from suuupra_gateway.process.serving import Serving, Sockets
 from suuupra_gateway.process.sockets import BoundListener
-from suuupra_gateway.process.worker import WorkerEnd, connect
+from suuupra_gateway.process.worker import LOGGER, WorkerEnd, connect
 
 _CONTROL, _MEMORY, _FIRST = 3, 4, 5
 
@@ -68,8 +68,12 @@ def _why(reason: Failure) -> str:
     return reason.getErrorMessage()
 
 
-def in_process(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> None:
-    """Start ``child`` as a process that inherits the sockets of ``bound``; it runs what is installed now."""
+def in_process(reactor: Any, child: Child, bound: Iterable[BoundListener], logger: str = "") -> None:
+    """
+    Start ``child`` as a process that inherits the sockets of ``bound``; it runs what is installed now.
+
+    :param logger: factory of its log observer, as for ``twistd --logger``; empty for text on standard error.
+    """
     ours, theirs = socket.socketpair()
     output: int | str = "r" if _leads_nowhere(2) else 2
     inherits: dict[int, int | str] = {
@@ -88,7 +92,9 @@ def in_process(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> No
             words.append(f"{listener.name}:{slot}:{descriptor}")
     process = child.body = WorkerProcess(child)
     command = [sys.executable, "-m", "suuupra_gateway.process.worker", str(child.slot), str(_CONTROL), str(_MEMORY)]
-    reactor.spawnProcess(process, sys.executable, command + words, env=environment(), childFDs=inherits)
+    reactor.spawnProcess(
+        process, sys.executable, command + words, env={**environment(), LOGGER: logger}, childFDs=inherits
+    )
     theirs.close()
     connect(reactor, ours, child.control)
 

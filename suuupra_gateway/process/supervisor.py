@@ -59,15 +59,17 @@ class Supervisor(Service):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, path: str, loaded: Loaded) -> None:
+    def __init__(self, reactor: Any, path: str, loaded: Loaded, *, logger: str = "") -> None:
         """
         :param reactor: the process's own; signals and processes come with it.
         :param path: of the configuration, read again at each reload.
         :param loaded: what it says now.
+        :param logger: factory of the log observer of workers; empty for text.
         """
         self._reactor = reactor
         self._path = os.path.abspath(path)  # a daemon changes its directory
         self._loaded = loaded
+        self._logger = logger
         self._notifier = Notifier()
         self._manager: Manager = {}
         self._bound: tuple[BoundListener, ...] = ()
@@ -121,8 +123,10 @@ class Supervisor(Service):
 
     def _launch(self, child: Child) -> None:
         current = self._reloading.current
-        start = launch.inside if current.config.gateway.workers == 0 else launch.in_process
-        start(self._reactor, child, current.bound)
+        if current.config.gateway.workers == 0:
+            launch.inside(self._reactor, child, current.bound)
+        else:
+            launch.in_process(self._reactor, child, current.bound, self._logger)
 
     # -- signals ------------------------------------------------------------------------------------------------------
 

@@ -20,12 +20,14 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import (
     FilteringLogObserver,
+    ILogObserver,
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
     textFileLogObserver,
 )
 from twisted.python.failure import Failure
+from twisted.python.reflect import namedAny
 
 import suuupra_gateway
 from suuupra_gateway.process import control
@@ -33,6 +35,10 @@ from suuupra_gateway.process.collector import Collector
 
 if TYPE_CHECKING:
     from suuupra_gateway.process.serving import Serving
+
+
+LOGGER = "SUUUPRA_GATEWAY_LOGGER"
+"""Environment variable by which the supervisor tells its workers the factory of its log observer."""
 
 
 class WorkerEnd(control.End):
@@ -154,6 +160,15 @@ def inherited(words: Iterable[str]) -> dict[str, tuple[tuple[socket.socket, ...]
     return found
 
 
+def _observer() -> ILogObserver:
+    """What twistd's ``--logger`` names, if that is for workers too; else text on standard error."""
+    name = os.environ.get(LOGGER)
+    if name:
+        observer: ILogObserver = namedAny(name)()
+        return observer
+    return textFileLogObserver(sys.stderr)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run until drained."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -170,8 +185,7 @@ def main(arguments: Sequence[str]) -> None:
     from suuupra_gateway.process.serving import Serving, Sockets
 
     globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)])],
-        redirectStandardIO=False,
+        [FilteringLogObserver(_observer(), [LogLevelFilterPredicate(LogLevel.info)])], redirectStandardIO=False
     )
     os.set_inheritable(memory, False)
     loop: Any = reactor

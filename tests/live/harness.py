@@ -125,8 +125,9 @@ class Gateway:
         environ: dict[str, str] | None = None,
         wrapper: Sequence[str] = (),
         fds: tuple[int, ...] = (),
+        options: Sequence[str] = (),
     ) -> Gateway:
-        command = [str(TWISTD), "-n", "--pidfile=", "suuupra-gateway", "--config", str(self.file)]
+        command = [str(TWISTD), "-n", "--pidfile=", *options, "suuupra-gateway", "--config", str(self.file)]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 [*wrapper, *command],
@@ -170,7 +171,7 @@ class Gateway:
         assert self._process.poll() is None, f"the gateway ended with {self._process.returncode}:\n{self.log}"
 
     def address(self, listener: str = "public") -> str:
-        return self.wait_log(rf"Listener {listener} on (\S+)").group(1)
+        return self.wait_log(rf'Listener {listener} on ([^\s"]+)').group(1)
 
     def port(self, listener: str = "public") -> int:
         return int(self.address(listener).rpartition(":")[2])
@@ -179,7 +180,7 @@ class Gateway:
         return fetch(self.address(listener), target, **more)
 
     def admin(self, target: str) -> Reply:
-        return fetch(self.wait_log(r"Admin on (\S+)").group(1), target)
+        return fetch(self.wait_log(r'Admin on ([^\s"]+)').group(1), target)
 
     def workers(self) -> list[dict[str, Any]]:
         """As the admin API has them."""

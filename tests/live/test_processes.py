@@ -1,12 +1,14 @@
 """Starting, serving, dying and ending: what the process tree promises."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
-from tests.live.harness import alive, fetch, until
+from tests.live.harness import PATIENCE, TWISTD, alive, fetch, until
 from tests.servers.load import Load
 
 
@@ -241,3 +243,34 @@ def test_a_bad_configuration_is_said_with_its_place_and_nothing_starts(gw, confi
     assert "nowhere" in gw.log
     assert "Traceback" not in gw.log
     assert "Usage:" not in gw.log
+
+
+def test_supervisor_and_workers_log_alike(gw, config):
+    gw.write(config())
+    gw.start(options=["--logger=suuupra_gateway.events.journal"])
+    victim = min(gw.workers(), key=lambda worker: worker["slot"])
+    with open(f"/proc/{victim['pid']}/environ", "rb") as environ:
+        assert b"SUUUPRA_GATEWAY_LOGGER=suuupra_gateway.events.journal" in environ.read()
+    gw.stop()
+    lines = gw.log.splitlines()
+    assert lines
+    for line in lines:
+        assert line.startswith("<6>{"), line
+
+
+def test_as_a_daemon_it_leaves_the_terminal_and_logs_for_its_workers_too(gw, config):
+    gw.write(config().replace('path: "off"', "path: '-'"))
+    command = [str(TWISTD), "suuupra-gateway", "--config", str(gw.file)]
+    started = subprocess.run(command, cwd=gw.directory, capture_output=True, timeout=PATIENCE, check=False)
+    assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
+    pid = int((gw.directory / "twistd.pid").read_text())
+    log = gw.directory / "twistd.log"
+    try:
+        until(lambda: "Ready: " in log.read_text(), log.read_text)
+        address = re.search(r"Listener public on (\S+)", log.read_text()).group(1)
+        assert fetch(address, "/json").status == 200
+        until(lambda: '"path":"/json"' in log.read_text(), "what workers write is in the log")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not alive(pid), "it ends")
+    assert not (gw.directory / "twistd.pid").exists()
