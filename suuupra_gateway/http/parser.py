@@ -31,6 +31,7 @@ from suuupra_gateway.errors import (
     VersionNotSupported,
 )
 from suuupra_gateway.http import grammar
+from suuupra_gateway.http.counters import EdgeCounters
 from suuupra_gateway.http.message import Pairs, RequestHead
 from suuupra_gateway.http.target import parse_target
 
@@ -48,31 +49,10 @@ _REMEMBERED: Final = 1024
 _LONGEST_NAME: Final = 64
 """Longer field names are not worth remembering."""
 
+_LONGEST_HOST: Final = 261
+"""The longest name and port; what is longer is white space."""
+
 _new: Final = RequestHead.__new__
-
-
-class EdgeCounters:
-    """What a listener counts: plain ints, never reset."""
-
-    __slots__ = ("accepted", "refused", "requests", "dropped_headers", "bad_requests")
-
-    accepted: int
-    """Connections that got a channel."""
-
-    refused: int
-    """Connections beyond the limit, closed at once."""
-
-    requests: int
-    """Heads that were understood."""
-
-    dropped_headers: int
-    """Fields that were dropped because their name holds ``_`` or ``.``."""
-
-    bad_requests: int
-    """Requests that were refused before they could be routed: malformed, too large, too slow."""
-
-    def __init__(self) -> None:
-        self.accepted = self.refused = self.requests = self.dropped_headers = self.bad_requests = 0
 
 
 class HeadRules:
@@ -334,7 +314,7 @@ class RequestParser:
         found = hosts.get(value)
         if found is None:
             found = self._parse_host(value.strip(b" \t"))
-            if len(hosts) < _REMEMBERED:
+            if len(hosts) < _REMEMBERED and len(value) <= _LONGEST_HOST:
                 hosts[value] = found
         head.authority, head.host = found
         if authority is not None and authority.lower() != head.authority:

@@ -135,6 +135,12 @@ def test_what_is_remembered_is_bounded():
     assert b"Y" * 65 not in rules.names
 
 
+def test_hosts_that_are_mostly_white_space_are_not_remembered():
+    rules = HeadRules()
+    assert parse(b"GET / HTTP/1.1", HOST + b" " * 1000, parser=RequestParser(rules)).host == b"a.example"
+    assert rules.hosts == {}
+
+
 def test_names_that_frame_or_route_are_never_taken_for_harmless_ones():
     rules = HeadRules()
     parse(
@@ -185,7 +191,9 @@ def test_absolute_form_names_the_host_of_an_old_client():
 
 
 def test_absolute_form_must_agree_with_host():
-    assert parse(b"GET http://a.EXAMPLE/x HTTP/1.1", HOST).path == b"/x"
+    parser = RequestParser(HeadRules())
+    for _ in range(2):
+        assert parse(b"GET http://a.EXAMPLE/x HTTP/1.1", HOST, parser=parser).path == b"/x"
     with pytest.raises(BadRequest, match="authority"):
         parse(b"GET http://a.example:80/x HTTP/1.1", HOST)
 
