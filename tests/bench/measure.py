@@ -90,7 +90,18 @@ def _milliseconds(text: str) -> float:
 
 def wrk(url: str, *, seconds: float, connections: int = 64, core: str = "1", script: str = "") -> Load:
     """Run wrk on ``core`` with the ten header fields and read what it prints."""
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "10s"]
+    command = [
+        "taskset",
+        "-c",
+        core,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]
     for header in HEADERS:
         command += ["-H", header]
     if script:

@@ -314,7 +314,7 @@ def gateway(place: Place, *, name: str = "suuupra", routes: str = "", admin: int
         place,
         port,
         [
-            sys.executable, "-m", "twisted", "-n", f"--pidfile={place.folder}/{name}.pid",
+            str(Path(sys.executable).with_name("twistd")), "-n", f"--pidfile={place.folder}/{name}.pid",
             "suuupra-gateway", "--config", str(place.folder / f"{name}.yaml"),
         ],
     )  # fmt: skip
