@@ -26,7 +26,7 @@ class Body:
     States: waiting, delivering, paused; then complete, or cut. Lives as long as its exchange.
     """
 
-    __slots__ = ("limit", "received", "paused", "error", "spent", "since", "heard", "_exchange", "_sink")
+    __slots__ = ("limit", "received", "paused", "forsaken", "error", "spent", "since", "heard", "_exchange", "_sink")
 
     limit: int
     """Most bytes that may come; filters may change it before anybody subscribes."""
@@ -36,6 +36,9 @@ class Body:
 
     paused: bool
     """Whether the subscriber wants to wait."""
+
+    forsaken: bool
+    """Whether the gateway answers by itself, so that the rest is of no use to whoever has subscribed."""
 
     error: GatewayError | None
     """Why the body was cut, if it was."""
@@ -52,7 +55,7 @@ class Body:
     def __init__(self, exchange: Exchange, limit: int) -> None:
         self.limit = limit
         self.received = 0
-        self.paused = False
+        self.paused = self.forsaken = False
         self.error = None
         self.spent = self.since = self.heard = 0.0
         self._exchange = exchange
@@ -64,9 +67,9 @@ class Body:
         return self._exchange.request == RECEIVED
 
     @property
-    def subscribed(self) -> bool:
-        """Whether anybody takes the body."""
-        return self._sink is not None
+    def taken(self) -> bool:
+        """Whether anybody takes the body, and will do so to its end."""
+        return self._sink is not None and not self.forsaken
 
     @property
     def running(self) -> bool:

@@ -313,9 +313,7 @@ class EdgeChannel(ClientConnection):
 
     def keeps(self, exchange: Exchange) -> bool:
         """Whether the answer that is about to begin is not the last one."""
-        if self.site.draining or (
-            exchange.request == RECEIVING and not exchange.body.subscribed and not self.drainable
-        ):
+        if self.site.draining or (exchange.request == RECEIVING and not exchange.body.taken and not self.drainable):
             self.keep = False
         return self.keep
 

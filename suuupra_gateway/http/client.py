@@ -155,11 +155,6 @@ class ClientConnection:
         """
         return self.intake.left <= DRAIN_BYTES and not self.intake.parser.expects
 
-    def unwanted(self) -> None:
-        """We answer by ourselves though the body is not complete, whoever has subscribed to it."""
-        if not self.drainable:
-            self.keep = False
-
     # -- parting ----------------------------------------------------------------------------------------------------
 
     def drain(self) -> bool:

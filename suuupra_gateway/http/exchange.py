@@ -376,7 +376,7 @@ class Exchange:
                 except Exception:
                     _log.failure("A reply-hook of route {route} failed", route=route.name)
         if self.request == RECEIVING:
-            self.channel.unwanted()
+            self.body.forsaken = True
         self.start(response)
         if body:
             self.write(body)

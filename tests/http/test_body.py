@@ -41,9 +41,9 @@ def test_no_body_ends_at_once():
 def test_a_body_comes_in_pieces_as_they_arrive():
     edge, body = waiting(POST + b"he")
     sink = Collecting()
-    assert not body.subscribed
+    assert not body.taken
     body.subscribe(sink)
-    assert body.subscribed
+    assert body.taken
     assert sink.pieces == [b"he"]
     edge.send(b"l")
     edge.send(b"lo")

@@ -65,13 +65,6 @@ def test_a_long_or_doubtful_rest_is_not(request_bytes):
     assert client.deadline == 1000 + LINGER
 
 
-@pytest.mark.parametrize(("length", "keep"), [(DRAIN_BYTES, True), (DRAIN_BYTES + 1, False)])
-def test_a_body_that_nobody_wants_may_be_too_long_to_go_on_behind_it(length, keep):
-    _, client = waiting(POST.replace(b": 5", b": %d" % length))
-    client.unwanted()
-    assert client.keep is keep
-
-
 def test_an_endless_rest_ends_in_lingering():
     _, client = waiting(CHUNKED)
     assert client.drain()
