@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from suuupra_gateway.config.findings import Finding, Loc
 from suuupra_gateway.config.model import GatewayConfig
-from suuupra_gateway.filters.headers import HeadersSpec
-from suuupra_gateway.http.hygiene import OwnedNames
 from suuupra_gateway.plan import upstream_names
 
 
@@ -78,20 +76,6 @@ def _uses_no_upstream(config: GatewayConfig) -> Iterator[Finding]:
             yield Finding(("upstreams", upstream.name), f"no route uses upstream {upstream.name}", key=True)
 
 
-def _sets_identity_in_vain(config: GatewayConfig) -> Iterator[Finding]:
-    owned = OwnedNames(config.gateway.identity_headers)
-    for order, route in enumerate(config.routes):
-        for place, entry in enumerate(route.filters):
-            if not isinstance(entry.spec, HeadersSpec):
-                continue
-            edits = entry.spec.request
-            for name in (*(name for name, _ in (*edits.set, *edits.add)), *(new for _, new in edits.rename)):
-                if name.encode() in owned:
-                    loc: Loc = ("routes", order, "filters", place, entry.kind, "request")
-                    why = f"{name} never reaches an upstream, because it is one of gateway.identity-headers"
-                    yield Finding(loc, why, "choose another name")
-
-
 _RULES = (
     _trusts_everybody,
     _owns_no_names,
@@ -100,5 +84,4 @@ _RULES = (
     _trusts_no_certificate,
     _gives_no_traffic,
     _uses_no_upstream,
-    _sets_identity_in_vain,
 )

@@ -21,7 +21,8 @@ from suuupra_gateway.hooks import run_done, run_reply
 from suuupra_gateway.http.local import compose, proxy_status
 from suuupra_gateway.http.message import Pairs, Reply, RequestHead, ResponseHead
 from suuupra_gateway.http.outcome import Outcome
-from suuupra_gateway.http.parser import HeadRules, RequestParser
+from suuupra_gateway.http.parser import RequestParser
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.interfaces import BodySink, IBody, IExchange, IRoute
 
 

@@ -34,7 +34,7 @@ from suuupra_gateway.errors import GatewayError
 from suuupra_gateway.filters.base import Filter, FilterKind
 from suuupra_gateway.hooks import Verdict, run, run_response
 from suuupra_gateway.http.message import Pairs, Reply, ResponseHead
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.interfaces import BodySink, IExchange, IResidents, Transform
 from suuupra_gateway.memory import MemoryBody, MemoryExchange, Probe
 from suuupra_gateway.residents import Residents
@@ -179,7 +179,7 @@ class Gateway:
         for route in self.plan.routes.values():
             if route.spec.target.proxy is not None:
                 route.target = _AnsweringUpstream(route.target, self._answer)
-        self._rules = rules_of(self.plan.config.listeners[0])
+        self._rules = rules_of(self.plan.config)
         self._resource = GatewayResource(self.plan)
 
     def begin(

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import attrs
 
-from suuupra_gateway.config.model import ListenerSpec, ProxySpec, RetrySpec, UpstreamSpec
+from suuupra_gateway.config.model import GatewayConfig, ProxySpec, RetrySpec, UpstreamSpec
 from suuupra_gateway.errors import BodyTooLarge, GatewayError, wrap
 from suuupra_gateway.filters.base import Filter
 from suuupra_gateway.http.message import Reply, RequestHead
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules, OwnedNames
 from suuupra_gateway.memory import MemoryBody, MemoryExchange, Probe
 from suuupra_gateway.plan import Plan, timeouts_of, upstream_names
 from suuupra_gateway.policy.retry import RetryPolicy
@@ -46,7 +46,7 @@ class Walk:
         self.answer: Answer | None = None
         self.exchange: MemoryExchange | None = None
         try:
-            self.head = probe.head(rules_of(plan.config.listeners[0]))
+            self.head = probe.head(rules_of(plan.config))
         except GatewayError as error:
             self.answer = _answer(Reply.of(error), "edge")
             return
@@ -173,7 +173,7 @@ class Walk:
 
     def _candidates(self) -> list[NearMiss]:
         # Filters have edited the head that was matched: ask with a fresh one.
-        return self.plan.table.candidates(self.probe.head(rules_of(self.plan.config.listeners[0])))
+        return self.plan.table.candidates(self.probe.head(rules_of(self.plan.config)))
 
     def why_not(self, name: str) -> str:
         """Why the route called ``name`` did not get the request."""
@@ -207,14 +207,16 @@ class Walk:
         )
 
 
-def rules_of(listener: ListenerSpec) -> HeadRules:
-    """What ``listener`` asks of heads."""
+def rules_of(config: GatewayConfig) -> HeadRules:
+    """What the first listener asks of heads."""
+    listener = config.listeners[0]
     return HeadRules(
         request_line=listener.limits.request_line,
         head=listener.limits.head,
         headers=listener.limits.headers,
         underscores=listener.underscores,
         merge_slashes=listener.merge_slashes,
+        owned=OwnedNames(config.gateway.identity_headers),
     )
 
 

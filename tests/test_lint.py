@@ -69,17 +69,3 @@ def test_a_branch_without_traffic():
 
 def test_an_upstream_that_no_route_uses():
     assert warned({**USERS, "left": USERS["users"]}) == [("upstreams", "left")]
-
-
-@pytest.mark.parametrize(
-    ("edits", "count"),
-    [
-        ({"set": {"X-User-Id": "1", "X-Team": "a"}}, 1),
-        ({"add": {"x_auth_token": "1"}, "rename": {"X-Old": "X-Consumer-Name"}}, 2),
-        ({"set": {"X-Team": "a"}, "remove": ["X-User-Id"], "rename": {"X-User-Id": "X-Other"}}, 0),
-    ],
-)
-def test_setting_what_is_the_gateways_own_in_vain(edits, count):
-    filters = [{"access": {"deny": ["::1"]}}, {"headers": {"request": edits}}]
-    route = {"name": "r", "auth": "none", "filters": filters, "target": {"proxy": {"upstream": "users"}}}
-    assert warned(routes=[route]) == [("routes", 0, "filters", 1, "headers", "request")] * count

@@ -12,7 +12,7 @@ from typing import Final
 from suuupra_gateway.errors import BadRequest, HeadTooLarge
 from suuupra_gateway.http import grammar
 from suuupra_gateway.http.message import Pairs
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 
 _SIZE: Final = 0
 _BYTES: Final = 1

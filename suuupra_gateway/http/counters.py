@@ -20,7 +20,7 @@ class EdgeCounters:
     """Heads that were understood."""
 
     dropped_headers: int
-    """Fields that were dropped because their name holds ``_`` or ``.``."""
+    """Fields that were dropped because their name holds ``_`` or ``.``, or is one that only the gateway may set."""
 
     bad_requests: int
     """Requests that were refused before they could be routed: malformed, too large, too slow."""

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Final
 
 from suuupra_gateway.errors import Bug, LoopDetected
-from suuupra_gateway.http.message import Pair, Pairs, RequestHead
+from suuupra_gateway.http.message import Pair, Pairs
+from suuupra_gateway.http.rules import OwnedNames, folded
 from suuupra_gateway.net.networks import Networks
 
 if TYPE_CHECKING:
@@ -84,45 +85,19 @@ def _protected(name: bytes) -> bool:
     )
 
 
-def remove_nominated(headers: Pairs, options: Set[bytes], owned: OwnedNames | None = None) -> None:
+def remove_nominated(headers: Pairs, options: Set[bytes]) -> None:
     """
     Take out, in place, the fields that ``Connection`` nominates (RFC 9110 section 7.6.1).
 
     Nominations of what the hop itself depends upon are ignored: by these a client could make proxies delete fields that they
     had just written (CVE-2021-32813, CVE-2024-45410, CVE-2022-31813).
     """
-    doomed = {
-        name for name in options - _HARMLESS_OPTIONS if not _protected(name) and (owned is None or name not in owned)
-    }
+    doomed = {name for name in options - _HARMLESS_OPTIONS if not _protected(name)}
     if doomed:
         headers[:] = [pair for pair in headers if pair[0] not in doomed]
 
 
 _HARMLESS_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"te", b"upgrade"})
-
-
-class OwnedNames:
-    """
-    Names that only the gateway may set, some with a wildcard at their end: ``b"X_User_Id" in names``. Immutable.
-
-    Compared without case and with ``_`` and ``.`` as ``-``, since WSGI and its kin cannot tell these apart (CVE-2025-64484).
-    """
-
-    __slots__ = ("_exact", "_starts")
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        """:param patterns: names such as ``X-User-Id`` or ``X-Auth-*``."""
-        folded = [_fold(pattern.encode("latin-1")) for pattern in patterns]
-        self._exact = frozenset(name for name in folded if not name.endswith(b"*"))
-        self._starts = tuple(name[:-1] for name in folded if name.endswith(b"*"))
-
-    def __contains__(self, name: bytes) -> bool:
-        folded = _fold(name)
-        return folded in self._exact or folded.startswith(self._starts)
-
-
-def _fold(name: bytes) -> bytes:
-    return name.lower().replace(b"_", b"-").replace(b".", b"-")
 
 
 class AnswerNames(dict[bytes, bytes]):
@@ -144,21 +119,17 @@ class _RequestNames(dict[bytes, bytes | None]):
     Field names of requests → the bytes that go before their value, None to drop them, ``b""`` to look at them closely.
     """
 
-    __slots__ = ("owned",)
-
-    def __init__(self, owned: OwnedNames) -> None:
-        super().__init__()
-        self.owned = owned
+    __slots__ = ()
 
     def __missing__(self, name: bytes) -> bytes | None:
         lower = name.lower()
-        folded = _fold(lower)
+        plain = folded(lower)
         start: bytes | None
-        if lower in _CLOSELY or (folded.startswith(b"x-forwarded-") and folded == lower):
+        if lower in _CLOSELY or (plain.startswith(b"x-forwarded-") and plain == lower):
             start = b""
-        elif lower in CONNECTION_FIELDS or folded in _FRAMING or folded in _OWN or name in self.owned:
+        elif lower in CONNECTION_FIELDS or plain in _FRAMING or plain in _OWN:
             start = None
-        elif folded.startswith(b"x-forwarded-") or folded in _CLOSELY:
+        elif plain.startswith(b"x-forwarded-") or plain in _CLOSELY:
             start = None  # X_Forwarded_For: the twin of a name that matters
         else:
             start = b"\r\n%b: " % name
@@ -167,7 +138,7 @@ class _RequestNames(dict[bytes, bytes | None]):
         return start
 
 
-_CLOSELY: Final = frozenset({b"connection", b"forwarded", b"te", b"via", b"x-real-ip"})
+_CLOSELY: Final = frozenset({b"forwarded", b"te", b"via", b"x-real-ip"})
 _FRESH: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"})
 
 
@@ -186,23 +157,11 @@ class Hygiene:
         self.trusted = Networks(process.trusted_proxies)
         self.owned = OwnedNames(process.identity_headers)
         self.pseudonym = process.name.encode("ascii")
-        self._names = _RequestNames(self.owned)
+        self._names = _RequestNames()
         self._tails: dict[object, bytes] = {}
         self._x_forwarded = process.forwarded != "rfc7239"
         self._rfc7239 = process.forwarded != "x-forwarded"
         self.via = {version: (b"via", b"%b %b" % (version, self.pseudonym)) for version in (b"1.1", b"1.0", b"2")}
-
-    def admit(self, head: RequestHead) -> None:
-        """
-        Take out the fields that the client's ``Connection`` nominates, and ``Connection`` itself.
-
-        To be called before any filter runs: afterwards a nomination could delete what a filter has set. Costs one look when
-        there is no such field.
-        """
-        values = [value for name, value in head.headers if name == b"connection"]
-        if values:
-            remove_nominated(head.headers, tokens(values), self.owned)
-            head.headers[:] = [pair for pair in head.headers if pair[0] != b"connection"]
 
     def request_head(self, exchange: IExchange, host: bytes, attempt: int, remaining: float | None) -> bytes:
         """
@@ -215,35 +174,20 @@ class Hygiene:
         :raises Bug: a filter put a line break into the head.
         """
         head = exchange.head
-        names = self._names
         query = head.query
-        parts = [
+        line = b"%b %b HTTP/1.1\r\nhost: %b" % (
             head.method,
-            b" ",
             head.path if query is None else b"%b?%b" % (head.path, query),
-            b" HTTP/1.1\r\nhost: ",
             host or head.authority,
-        ]
-        append = parts.append
-        closely: tuple[Pair, ...] = ()
-        for name, value in head.headers:
-            start = names[name]
-            if start:
-                append(start)
-                append(value)
-            elif start is not None and value not in _TRIVIAL:
-                closely += ((name, value),)
-        own = self._tails.get((exchange.peer, exchange.secure, head.authority, head.version, head.prefix, closely))
-        if own is None:
-            if any(name == b"connection" for name, _ in closely):
-                self.admit(head)
-                return self.request_head(exchange, host, attempt, remaining)
-            own = self._tail(exchange, closely)
-        fields = b"".join(parts)
+        )
         # Parsers let no line break through, but a filter might: one that reached the upstream could smuggle a request.
-        lines = (len(parts) - 3) >> 1
-        if fields.count(b"\n") != lines or fields.count(b"\r") != lines:
-            raise Bug("a line break in the request's head")
+        if line.count(b"\n") != 1 or line.count(b"\r") != 1:
+            raise Bug("a line break in the request line")
+        block = head.block
+        if block is not None and block.composer is self and not head.prefix and head.headers == block.pairs:
+            fields = block.composed
+        else:
+            fields = self._fields(exchange)
         if head.chunked:
             framing = b"\r\ntransfer-encoding: chunked\r\n\r\n"
         elif head.content_length is not None:
@@ -253,15 +197,43 @@ class Hygiene:
         else:
             framing = b"\r\n\r\n"
         if remaining is None:
-            return b"%b%b%b\r\nx-request-attempt: %d%b" % (fields, own, exchange.id, attempt, framing)
+            return b"%b%b%b\r\nx-request-attempt: %d%b" % (line, fields, exchange.id, attempt, framing)
         return b"%b%b%b\r\nx-request-attempt: %d\r\nx-request-timeout-ms: %d%b" % (
+            line,
             fields,
-            own,
             exchange.id,
             attempt,
             remaining * 1000 if remaining > 0.001 else 1,
             framing,
         )
+
+    def _fields(self, exchange: IExchange) -> bytes:
+        """All fields after ``host``, ending with the start of ``x-request-id``."""
+        head = exchange.head
+        names = self._names
+        parts: list[bytes] = []
+        append = parts.append
+        closely: tuple[Pair, ...] = ()
+        for name, value in head.headers:
+            start = names[name]
+            if start:
+                append(start)
+                append(value)
+            elif start is not None:
+                closely += ((name, value),)
+        own = self._tails.get((exchange.peer, exchange.secure, head.authority, head.version, head.prefix, closely))
+        if own is None:
+            own = self._tail(exchange, closely)
+        fields = b"".join(parts)
+        lines = len(parts) >> 1
+        if fields.count(b"\n") != lines or fields.count(b"\r") != lines:
+            raise Bug("a line break in the request's head")
+        fields += own
+        block = head.block
+        if block is not None and not closely and not head.prefix and head.headers == block.pairs:
+            block.composer = self
+            block.composed = fields
+        return fields
 
     def _tail(self, exchange: IExchange, closely: tuple[Pair, ...]) -> bytes:
         """The fields that the gateway adds, ending with the start of ``x-request-id``; the same for most of a connection."""
@@ -345,14 +317,11 @@ class Hygiene:
         return [pair for pair in trailers if self._fit_for_trailer(pair[0])]
 
     def _fit_for_trailer(self, name: bytes) -> bool:
-        folded = _fold(name)
+        plain = folded(name)
         return not (
-            folded in _FORBIDDEN_TRAILERS or folded.startswith((b"content-", b"x-forwarded-")) or name in self.owned
+            plain in _FORBIDDEN_TRAILERS or plain.startswith((b"content-", b"x-forwarded-")) or name in self.owned
         )
 
-
-_TRIVIAL: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
-"""Values of ``Connection`` that need no closer look; in the other fields that get one they mean nothing."""
 
 _EXPECT_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 """Without a body these announce its absence (RFC 9110 section 8.6)."""

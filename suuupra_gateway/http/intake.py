@@ -16,7 +16,8 @@ from suuupra_gateway.errors import BadRequest, HeadTooLarge, TargetTooLong
 from suuupra_gateway.http import grammar
 from suuupra_gateway.http.chunked import ChunkReader
 from suuupra_gateway.http.message import Pairs, RequestHead
-from suuupra_gateway.http.parser import HeadRules, RequestParser, check_line
+from suuupra_gateway.http.parser import RequestParser, check_line
+from suuupra_gateway.http.rules import HeadRules
 
 
 class Intake:

@@ -48,6 +48,28 @@ def remove(headers: Pairs, name: bytes) -> None:
     headers[:] = [pair for pair in headers if pair[0] != name]
 
 
+class FieldBlock:
+    """
+    Field lines that a connection has sent twice in a row, and what was made of them. Lives as long as its connection repeats it.
+
+    Keep-alive clients repeat their header fields to the byte more often than not (HPACK rests on the same observation): such a
+    head is recognised by one comparison instead of being taken apart and put together again. Only heads without a body.
+    """
+
+    __slots__ = ("lines", "pairs", "authority", "host", "keep", "composer", "composed")
+
+    def __init__(self, lines: bytes, pairs: Pairs, authority: bytes, host: bytes, keep: bool) -> None:
+        self.lines = lines
+        self.pairs = pairs
+        self.authority = authority
+        self.host = host
+        self.keep = keep
+        self.composer: object = None
+        """The `Hygiene` that made `composed`."""
+        self.composed = b""
+        """The fields as they go to an upstream, if nobody has edited them."""
+
+
 class RequestHead:
     """
     The head of a request as the gateway understood it. Lives as long as its exchange; filters may edit it.
@@ -69,6 +91,7 @@ class RequestHead:
         "escaped",
         "params",
         "prefix",
+        "block",
     )
 
     method: bytes
@@ -109,6 +132,9 @@ class RequestHead:
     prefix: bytes
     """What a rewrite took from the front of `path`; the upstream is told by ``X-Forwarded-Prefix``. Never from the client."""
 
+    block: FieldBlock | None
+    """What `headers` was copied from, if the connection repeats itself; for the wire's two ends only."""
+
     def __init__(
         self,
         method: bytes,
@@ -137,6 +163,7 @@ class RequestHead:
         self.escaped = escaped
         self.params = None
         self.prefix = b""
+        self.block = None
 
     @property
     def has_body(self) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Literal
+from typing import Final
 
 import httptools
 
@@ -31,8 +31,9 @@ from suuupra_gateway.errors import (
     VersionNotSupported,
 )
 from suuupra_gateway.http import grammar
-from suuupra_gateway.http.counters import EdgeCounters
-from suuupra_gateway.http.message import Pairs, RequestHead
+from suuupra_gateway.http.hygiene import remove_nominated
+from suuupra_gateway.http.message import FieldBlock, Pairs, RequestHead
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.http.target import parse_target
 
 _VERSIONS: Final = {b"HTTP/1.1": b"1.1", b"HTTP/1.0": b"1.0"}
@@ -53,58 +54,6 @@ _LONGEST_HOST: Final = 261
 """The longest name and port; what is longer is white space."""
 
 _new: Final = RequestHead.__new__
-
-
-class HeadRules:
-    """What a listener asks of heads, and what its parsers have learnt. One per listener, shared by its connections."""
-
-    __slots__ = ("request_line", "head", "headers", "underscores", "merge_slashes", "counters", "names", "hosts")
-
-    names: dict[bytes, bytes]
-    """Field names without any meaning for us: as received, to lower-case. Bounded."""
-
-    hosts: dict[bytes, tuple[bytes, bytes]]
-    """``Host`` values, to authority and host. Bounded."""
-
-    def __init__(
-        self,
-        *,
-        request_line: int = 8 * 1024,
-        head: int = 32 * 1024,
-        headers: int = 100,
-        underscores: Literal["drop", "reject", "keep"] = "drop",
-        merge_slashes: bool = True,
-        counters: EdgeCounters | None = None,
-    ) -> None:
-        """
-        :param request_line: longest request line, in bytes without its CRLF.
-        :param head: most bytes of all field lines together.
-        :param headers: most field lines.
-        :param underscores: what becomes of fields whose names hold ``_`` or ``.``, trailers included.
-        """
-        self.request_line = request_line
-        self.head = head
-        self.headers = headers
-        self.underscores = underscores
-        self.merge_slashes = merge_slashes
-        self.counters = counters or EdgeCounters()
-        self.names = {}
-        self.hosts = {}
-
-    def admit(self, lower: bytes) -> bool:
-        """
-        Whether a field called ``lower`` is kept.
-
-        Practice: upstreams that speak WSGI or CGI cannot tell ``X_User_Id`` from ``X-User-Id`` (oauth2-proxy CVE-2025-64484).
-
-        :raises BadRequest: the name is one that this listener rejects.
-        """
-        if self.underscores == "keep" or (b"_" not in lower and b"." not in lower):
-            return True
-        if self.underscores == "reject":
-            raise BadRequest("a field name holds _ or .", detail="Header names must not contain '_' or '.'.")
-        self.counters.dropped_headers += 1
-        return False
 
 
 class _Tap:
@@ -139,6 +88,9 @@ class RequestParser:
         "_coding",
         "_expect",
         "_option",
+        "_nominated",
+        "_lines",
+        "_block",
     )
 
     keep: bool
@@ -157,6 +109,9 @@ class RequestParser:
         self._coding: bytes | None = None
         self._expect: bytes | None = None
         self._option = 0
+        self._nominated: set[bytes] | None = None
+        self._lines = b""
+        self._block: FieldBlock | None = None
         self._renew()
 
     def _renew(self) -> None:
@@ -190,7 +145,12 @@ class RequestParser:
         if version is None or len(parts) != 3 or parts[0] not in grammar.METHODS:
             raise _line_error(parts)
         method, target, _ = parts
+        lines = raw[end_of_line:]
+        block = self._block
+        if block is not None and block.lines == lines and version == b"1.1":
+            return self._repeated(block, method, target)
 
+        dropped = rules.counters.dropped_headers
         fields = self._fields
         if fields:
             fields.clear()  # of a head that was refused
@@ -206,6 +166,7 @@ class RequestParser:
 
         self._host = self._length = self._coding = self._expect = None
         self._option = 0
+        self._nominated = None
         headers: Pairs = []
         known = self._known
         for name, value in pairs:
@@ -227,6 +188,9 @@ class RequestParser:
         if b" \r\n" in raw or b"\t" in raw:
             # RFC 9110 section 5.5: white space around the value is no part of it; httptools leaves what trails.
             headers = [(name, value.rstrip(b" \t")) for name, value in headers]
+        if self._nominated is not None:
+            # Now and never again: a nomination must not take away what a filter sets (CVE-2021-32813, CVE-2024-45410).
+            remove_nominated(headers, self._nominated)
 
         head = _new(RequestHead)
         head.method = method
@@ -237,7 +201,6 @@ class RequestParser:
         head.content_length = None
         head.chunked = False
         head.params = None
-        head.prefix = b""
         head.prefix = b""
         if version == b"1.1":
             self.keep = self._option != _CLOSE
@@ -253,8 +216,36 @@ class RequestParser:
             head.authority, head.host = hosts[self._host]
         else:
             self._set_host(head, self._host, authority)
+        head.block = None
         if self._length is not None or self._coding is not None:
             self._set_framing(head)
+        elif lines != self._lines:
+            self._lines = lines
+        elif version == b"1.1" and not self.expects and rules.counters.dropped_headers == dropped:
+            self._block = FieldBlock(lines, headers.copy(), head.authority, head.host, self.keep)
+        return head
+
+    def _repeated(self, block: FieldBlock, method: bytes, target: bytes) -> RequestHead:
+        """A head whose field lines are those of the one before."""
+        head = _new(RequestHead)
+        head.method = method
+        head.target = target
+        head.path, head.query, authority, head.escaped = parse_target(
+            target, method, merge_slashes=self._rules.merge_slashes
+        )
+        head.authority = block.authority
+        head.host = block.host
+        if authority is not None and authority.lower() != head.authority:
+            raise BadRequest("the target's authority is not that of the Host field")
+        head.version = b"1.1"
+        head.headers = block.pairs.copy()
+        head.content_length = None
+        head.chunked = False
+        head.params = None
+        head.prefix = b""
+        head.block = block
+        self.keep = block.keep
+        self.expects = False
         return head
 
     # -- the fields that mean something to us -------------------------------------------------------------------------
@@ -290,6 +281,7 @@ class RequestParser:
         option = _OPTIONS.get(value)
         if option is None:
             options = grammar.tokens(value)
+            self._nominated = (self._nominated or set()).union(options)
             # RFC 9112 section 9.3: close wins over keep-alive, wherever it stands.
             option = _CLOSE if b"close" in options else _KEEP if b"keep-alive" in options else 0
         if self._option != _CLOSE:

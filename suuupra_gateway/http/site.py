@@ -18,7 +18,7 @@ from suuupra_gateway.config.model import ListenerSpec, ProcessSpec
 from suuupra_gateway.http.channel import EdgeChannel
 from suuupra_gateway.http.counters import EdgeCounters
 from suuupra_gateway.http.local import proxy_status
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules, OwnedNames
 from suuupra_gateway.interfaces import IExchange
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.net.sweep import Sweep
@@ -73,6 +73,7 @@ class GatewaySite(Site):
             headers=listener.limits.headers,
             underscores=listener.underscores,
             merge_slashes=listener.merge_slashes,
+            owned=OwnedNames(process.identity_headers),
             counters=self.counters,
         )
         self.proxy_status = proxy_status(process.name)

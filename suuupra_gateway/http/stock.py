@@ -35,9 +35,10 @@ from suuupra_gateway.http import grammar
 from suuupra_gateway.http.body import Body
 from suuupra_gateway.http.cycle import BROKEN, CUT, FINISH, HEADED, RECEIVED, RECEIVING, SEND, SENDING, SENT, impossible
 from suuupra_gateway.http.exchange import Exchange
+from suuupra_gateway.http.hygiene import remove_nominated, tokens
 from suuupra_gateway.http.local import proxy_status
 from suuupra_gateway.http.message import Pairs, RequestHead, ResponseHead, values
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.http.site import GatewaySite, ignore
 from suuupra_gateway.http.target import parse_target
 from suuupra_gateway.http.wire import response_head
@@ -316,6 +317,9 @@ def _head_of(request: Any, rules: HeadRules) -> RequestHead:
         lower = name.lower()
         if rules.admit(lower):
             headers += [(lower, value) for value in several]
+    nominated = tokens(values(headers, b"connection"))
+    if nominated:
+        remove_nominated(headers, nominated)
     path, query, authority, escaped = parse_target(request.uri, request.method, merge_slashes=rules.merge_slashes)
     head = RequestHead(
         request.method,

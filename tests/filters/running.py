@@ -6,7 +6,7 @@ from typing import Any
 
 from suuupra_gateway.filters.base import Filter, FilterKind
 from suuupra_gateway.http.message import Pairs, ResponseHead
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.memory import MemoryExchange, Probe
 from suuupra_gateway.residents import Residents
 

@@ -20,7 +20,7 @@ from twisted.web.http import HTTPFactory, Request
 
 from suuupra_gateway.errors import GatewayError
 from suuupra_gateway.http.intake import Intake
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 from tests.http import vectors
 
 

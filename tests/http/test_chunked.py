@@ -6,7 +6,7 @@ import pytest
 
 from suuupra_gateway.errors import BadRequest, HeadTooLarge
 from suuupra_gateway.http.chunked import EXTENSIONS, LONGEST_LINE, ChunkReader
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 
 
 def read(raw, step=10**9, **rules):

@@ -8,7 +8,7 @@ import pytest
 
 from suuupra_gateway.errors import BadRequest, GatewayError, HeadTooLarge, TargetTooLong, VersionNotSupported
 from suuupra_gateway.http.intake import Intake
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -13,7 +13,8 @@ from suuupra_gateway.errors import (
     VersionNotSupported,
 )
 from suuupra_gateway.http.message import RequestHead
-from suuupra_gateway.http.parser import HeadRules, RequestParser, check_line
+from suuupra_gateway.http.parser import RequestParser, check_line
+from suuupra_gateway.http.rules import HeadRules
 
 
 def parse(*lines, parser=None, **rules):
@@ -287,3 +288,71 @@ def test_nothing_that_frames_or_routes_is_taken_twice(name):
     assert parser._classify(name, b"5") == name.lower()
     with pytest.raises(BadRequest, match=name.decode()):
         parser._classify(name.lower(), b"5")
+
+
+# -- repeated heads ---------------------------------------------------------------------------------------------------
+
+
+LINES = b"\r\nHost: a.example\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n"
+
+
+def several(*raws: bytes, rules: HeadRules | None = None):
+    parser = RequestParser(rules or HeadRules())
+    return [parser.parse(raw, raw.index(b"\r\n")) for raw in raws], parser
+
+
+def test_a_repeated_head_is_recognised_from_the_third_time_on_and_equals_the_first():
+    heads, parser = several(*[b"GET /%d?q HTTP/1.1" % number + LINES for number in range(4)])
+    assert [head.block is not None for head in heads] == [False, False, True, True]
+    for number, head in enumerate(heads):
+        assert (head.path, head.query, head.target) == (b"/%d" % number, b"q", b"/%d?q" % number)
+        assert head.headers == heads[0].headers
+        assert (head.authority, head.host, head.method) == (b"a.example", b"a.example", b"GET")
+        assert (head.version, head.content_length, head.chunked, head.params) == (b"1.1", None, False, None)
+    assert parser.keep
+    assert not parser.expects
+
+
+def test_editing_a_repeated_head_does_not_change_the_next():
+    raw = b"GET / HTTP/1.1" + LINES
+    parser = RequestParser(HeadRules())
+    for _ in range(4):
+        head = parser.parse(raw, raw.index(b"\r\n"))
+        assert len(head.headers) == 3
+        head.headers.clear()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        LINES.replace(b"Accept: */*", b"Content-Length: 0"),
+        LINES.replace(b"Accept: */*", b"Transfer-Encoding: chunked"),
+        LINES.replace(b"Accept: */*", b"Expect: 100-continue"),
+        LINES.replace(b"Accept", b"X_Dropped"),
+    ],
+)
+def test_heads_that_say_more_than_fields_are_read_each_time(lines):
+    heads, _ = several(*[b"POST / HTTP/1.1" + lines] * 4)
+    assert [head.block for head in heads] == [None] * 4
+
+
+def test_a_repeated_head_of_another_version_is_read_by_the_rules_of_that_version():
+    heads, parser = several(
+        *[b"GET / HTTP/1.1" + LINES] * 3, b"GET / HTTP/1.0" + LINES.replace(b"keep-alive", b"close")
+    )
+    assert (heads[-1].version, heads[-1].block, parser.keep) == (b"1.0", None, False)
+    heads, _ = several(*[b"GET / HTTP/1.1" + LINES] * 3, b"GET / HTTP/1.0" + LINES)
+    assert (heads[-1].version, heads[-1].block) == (b"1.0", None)
+
+
+def test_a_repeated_head_keeps_the_rules_for_its_request_line():
+    raws = [b"GET / HTTP/1.1" + LINES] * 3
+    heads, _ = several(*raws, b"GET http://A.example/x HTTP/1.1" + LINES)
+    assert (heads[-1].path, heads[-1].authority) == (b"/x", b"a.example")
+    for line, error in [
+        (b"GET http://b.example/ HTTP/1.1", BadRequest),
+        (b"GET /#f HTTP/1.1", BadRequest),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1", TargetTooLong),
+    ]:
+        with pytest.raises(error):
+            several(*raws, line + LINES)

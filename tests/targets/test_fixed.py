@@ -5,7 +5,7 @@ from twisted.web.resource import IResource
 from zope.interface.verify import verifyObject
 
 from suuupra_gateway.config.model import FixedSpec, RedirectSpec
-from suuupra_gateway.http.parser import HeadRules
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.memory import MemoryExchange, Probe
 from suuupra_gateway.targets.fixed import FixedResource, RedirectResource
 
