@@ -124,6 +124,17 @@ def _late(address: Address, seconds: float, *, secure: bool) -> ConnectTimeout:
     return ConnectTimeout(f"{address}: no {what} within {seconds:g} s")
 
 
+class _Silence(asyncio.Protocol):
+    """Holds a connection until TLS begins: a TLS server waits for the client to speak first (RFC 8446 section 2)."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def data_received(self, data: bytes) -> None:
+        """Something in the clear, which nobody has asked for and nobody may take for an answer (CVE-2026-1642)."""
+        self.broken = True
+
+
 class _Dialing:
     """
     One attempt to connect on an asyncio loop.
@@ -173,13 +184,16 @@ class _Dialing:
         if tls is None:
             await self._reach(lambda: self._stream)
             return
-        raw = await self._reach(asyncio.Protocol)
+        silence = _Silence()
+        raw = await self._reach(lambda: silence)
         try:
             self._secure = True
             self._timer.cancel()
             self._timer = self._reactor.callLater(self._tls_timeout, self._timed_out, self._tls_timeout)
             if raw.is_closing():
                 raise ConnectionResetError("closed before the TLS handshake")
+            if silence.broken:
+                raise ssl.SSLError("spoken to in the clear before the TLS handshake")
             transport = await self._loop.start_tls(
                 raw,
                 self._stream,  # type: ignore[arg-type]  # has all that asyncio asks of a protocol
