@@ -98,21 +98,25 @@ def taking(lonely):
     return lonely
 
 
+SOURCES = {vector.name: f"127.1.{number >> 8}.{number & 255}" for number, vector in enumerate(vectors.ALL)}
+"""Each case comes from an address of its own, which the upstream is told."""
+
+
+def talks_about(origin, source):
+    mark = f"x-forwarded-for: {source}\r\n".encode()
+    return [talk for talk in origin.talks if mark in talk.seen]
+
+
 @pytest.mark.parametrize("vector", vectors.ALL, ids=lambda vector: vector.name)
-def test_what_reaches_the_upstream_is_one_message_or_none(gw, taking, vector):
-    before = len(taking.talks)
-    with Wire(gw.address()) as client:
+def test_a_request_is_one_message_for_the_upstream_or_refused(gw, taking, vector):
+    with Wire(gw.address(), source=SOURCES[vector.name]) as client:
         client.send(vector.raw)
         answer = client.answer(vector.method.decode())
     assert answer.status == (vector.status or 200)
-    talks = taking.talks[before:]
-    for talk in talks:
-        until(lambda talk=talk: talk.ended, "the connection is closed", 5)
     if vector.status:
-        for talk in talks:  # the head was sent before the body turned out to be malformed: it never becomes whole
-            assert isinstance(reading(bytes(talk.seen))[0][-1], h11.RemoteProtocolError | h11.ConnectionClosed)
         return
-    (talk,) = talks
+    (talk,) = talks_about(taking, SOURCES[vector.name])
+    until(lambda: talk.ended, "the connection is closed", 5)
     (request, *pieces, end), behind = reading(bytes(talk.seen))
     assert isinstance(end, h11.EndOfMessage)
     assert behind == b""
@@ -123,6 +127,23 @@ def test_what_reaches_the_upstream_is_one_message_or_none(gw, taking, vector):
     assert not {b"upgrade", b"http2-settings", b"connection", b"keep-alive"} & set(names)
     assert (request.method, request.target, body) == (vector.method, vector.path, vector.body)
     assert list(end.headers) == vector.trailers
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in vectors.BODIES if vector.status], ids=lambda vector: vector.name
+)
+def test_a_body_that_turns_out_malformed_never_becomes_whole_for_the_upstream(gw, taking, vector):
+    head, mark, payload = vector.raw.partition(b"\r\n\r\n")
+    source = SOURCES[vector.name].replace("127.1.", "127.2.")
+    with Wire(gw.address(), source=source) as client:
+        client.send(head, mark)
+        talk = until(lambda: next(iter(talks_about(taking, source)), None), "the upstream has the head")
+        client.send(payload)
+        answer = client.answer()
+        assert (answer.status, answer.get("connection")) == (vector.status, "close")
+    until(lambda: talk.ended, "the connection is closed", 5)
+    events, _ = reading(bytes(talk.seen))
+    assert isinstance(events[-1], h11.RemoteProtocolError | h11.ConnectionClosed)
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
