@@ -93,6 +93,10 @@ class Fleet:
         """Those who serve."""
         return [child for child in self.children if child.state == "ready"]
 
+    def waiting(self) -> list[int]:
+        """Slots whose workers died, before the pause until their successors start is over."""
+        return sorted(self._pauses)
+
     async def roll(self, slots: Iterable[int]) -> None:
         """
         Replace the workers of ``slots`` one after the other, each only when its successor serves.

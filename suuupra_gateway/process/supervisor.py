@@ -136,23 +136,21 @@ class Supervisor(Service):
             (signal.SIGUSR1, self._fleet.reopen),
             (signal.SIGUSR2, self._replace_on_signal),
         ):
-            signal.signal(number, partial(self._later, act))
+            # twistd has a handler for SIGUSR1 if it logs to a file, and is to keep it.
+            signal.signal(number, partial(self._caught, act, signal.getsignal(number)))
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._hurry_at_second(number)
+            signal.signal(number, partial(self._asked_to_end, signal.getsignal(number)))
 
-    def _later(self, act: Callable[[], None], number: int, frame: FrameType | None) -> None:
+    def _caught(self, act: Callable[[], None], before: object, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(act)
+        if callable(before):
+            before(number, frame)
 
-    def _hurry_at_second(self, number: signal.Signals) -> None:
-        first = signal.getsignal(number)  # the reactor's own, which stops it
-
-        def act(number: int, frame: FrameType | None) -> None:
-            if self._stopping:
-                self._reactor.callFromThread(self._fleet.hurry)
-            elif callable(first):
-                first(number, frame)
-
-        signal.signal(number, act)
+    def _asked_to_end(self, before: object, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            self._reactor.callFromThread(self._fleet.hurry)
+        elif callable(before):
+            before(number, frame)  # the reactor's own, which stops it
 
     def _reload_on_signal(self) -> None:
         if not self._lock.waiting:  # one that waits will read the file later than now
@@ -315,9 +313,10 @@ class Supervisor(Service):
         }
 
     def workers(self) -> list[dict[str, object]]:
-        """One entry per worker, those that start or drain included."""
+        """One entry per worker, those that start or drain included, and per slot that waits for its next one."""
         now = self._reactor.seconds()
-        return [
+        restarts = self._fleet.restarts
+        entries: list[dict[str, object]] = [
             {
                 "slot": child.slot,
                 "pid": child.body.pid,
@@ -325,13 +324,17 @@ class Supervisor(Service):
                 "generation": child.generation,
                 "release": child.release,
                 "started": time.time() - (now - child.started),
-                "restarts": self._fleet.restarts.get(child.slot, 0),
+                "restarts": restarts.get(child.slot, 0),
                 "answered": now - child.answered,
                 "connections": child.connections,
                 "lag": child.lag,
             }
             for child in sorted(self._fleet.children, key=lambda child: (child.slot, child.started))
         ]
+        waiting = [
+            {"slot": slot, "state": "waiting", "restarts": restarts.get(slot, 0)} for slot in self._fleet.waiting()
+        ]
+        return entries + waiting
 
     def snapshots(self) -> Deferred[list[bytes]]:
         """Fresh tallies of all workers, and one of those who are gone."""

@@ -185,7 +185,7 @@ class Gateway:
     def workers(self) -> list[dict[str, Any]]:
         """As the admin API has them."""
         found: list[dict[str, Any]] = self.admin("/api/workers").json["workers"]
-        self._pids.update(worker["pid"] for worker in found)
+        self._pids.update(worker["pid"] for worker in found if "pid" in worker)
         return found
 
     def pids(self) -> set[int]:

@@ -77,6 +77,7 @@ def test_new_connections_are_served_while_a_worker_is_down(gw, config):
     gw.start()
     os.kill(min(gw.workers(), key=lambda worker: worker["slot"])["pid"], signal.SIGKILL)
     until(lambda: len(gw.pids()) == 1, "one is down")
+    assert [(worker["slot"], worker["state"]) for worker in gw.workers()] == [(1, "ready"), (0, "waiting")]
     started = time.monotonic()
     for _ in range(30):
         assert gw.fetch("/json").status == 200
