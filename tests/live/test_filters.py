@@ -157,7 +157,10 @@ routes:
         split: [{{upstream: origin, weight: 80}}, {{upstream: canary, weight: 20}}]
         sticky: cookie:session
         override-header: X-Branch
-  - {{name: upstream-host, match: {{prefix: /upstream-host}}, auth: none, target: {{proxy: {{upstream: origin, host: upstream}}}}}}
+  - name: upstream-host
+    match: {{prefix: /upstream-host}}
+    auth: none
+    target: {{proxy: {{upstream: origin, host: upstream}}}}
 """)
         made.start(environ={"PYTHONPATH": str(directory)})
         yield made
