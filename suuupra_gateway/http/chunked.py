@@ -38,7 +38,7 @@ class ChunkReader:
     States: size line, bytes of a chunk, the CRLF behind them, trailers; then `complete`.
     """
 
-    __slots__ = ("complete", "trailers", "_rules", "_state", "_left", "_credit")
+    __slots__ = ("complete", "trailers", "_rules", "_state", "_left", "_credit", "_scanned")
 
     complete: bool
     """Whether the last byte of the message has been read."""
@@ -51,6 +51,7 @@ class ChunkReader:
         self._state = _SIZE
         self._left = 0
         self._credit = EXTENSIONS
+        self._scanned = 0  # bytes of trailers that were looked at: a sender of single bytes must not make us look again
         self.complete = False
         self.trailers = []
 
@@ -113,12 +114,13 @@ class ChunkReader:
         if data.startswith(b"\r\n", position):
             self.complete = True
             return position + 2
-        end = data.find(b"\r\n\r\n", position)
+        end = data.find(b"\r\n\r\n", position + self._scanned)
         if end < 0:
             if len(data) - position > self._rules.head + 2:
                 raise HeadTooLarge("trailers without an end")
-            if grammar.stray(data, position):
+            if grammar.stray(data, position + self._scanned):
                 raise BadRequest("malformed trailers")
+            self._scanned = max(0, len(data) - position - 3)
             return position
         if end - position > self._rules.head:
             raise HeadTooLarge("trailers too long")
