@@ -233,6 +233,25 @@ def test_trailers_pass_both_ways(gw, origin):
     assert request.get("te") == "trailers"
 
 
+@pytest.mark.parametrize("stays", [True, False], ids=["origin stays", "origin closes"])
+def test_an_early_answer_reaches_a_client_that_is_still_sending(gw, origin, stays):
+    def script(talk, request):
+        talk.answer(b"too much", status=413)
+        if not stays:
+            talk.close()
+        talk.wait()
+
+    path = origin.at(script)
+    with Wire(gw.address()) as client:
+        client.head("POST", path, "Content-Length: 8000000")
+        client.send(bytes(200_000))
+        answer = client.answer()
+        assert (answer.status, answer.body) == (413, b"too much")
+    (request,) = origin.requests[path]
+    until(lambda: request.talk.ended, "half a request is no place for the next one", 3)
+    assert gw.fetch("/json").status == 200
+
+
 # -- slow ones --------------------------------------------------------------------------------------------------------
 
 
