@@ -36,7 +36,7 @@ class AnswerSink(Protocol):
         """The head of the final answer. May call `UpstreamConnection.abandon`."""
 
     def answer_data(self, data: bytes) -> None:
-        """A piece of the body, never empty."""
+        """A piece of the body; an empty one says that the head came alone, and should not be kept waiting for company."""
 
     def answer_ended(self, trailers: Pairs) -> None:
         """The answer is complete and the connection already back in its pool, or closed."""
@@ -253,7 +253,7 @@ class UpstreamConnection:
             return
         if not parser.in_head and not self._paused:
             self._wait()
-        if body:
+        if body or head is not None:
             receiver.answer_data(body)
 
     def connectionLost(self, reason: Failure) -> None:

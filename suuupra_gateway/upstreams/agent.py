@@ -335,7 +335,8 @@ class _Call:
     def answer_data(self, data: bytes) -> None:
         """See `AnswerSink`."""
         assert self._response is not None
-        self._response.data(data)
+        if data:
+            self._response.data(data)
 
     def answer_ended(self, trailers: Pairs) -> None:
         """See `AnswerSink`."""

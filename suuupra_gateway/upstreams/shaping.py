@@ -66,8 +66,8 @@ class Shaping:
             self._held.pieces.append(data)
         elif not self._over:
             data = self._transform(data, False)
-            if data:
-                self._exchange.write(data)
+            if not self._over:
+                self._exchange.write(data)  # an empty piece lets the head go
 
     def finish(self, trailers: Pairs | None = None) -> None:
         """The upstream's answer is complete."""

@@ -19,8 +19,9 @@ from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPFactory, Request
 
 from suuupra_gateway.errors import GatewayError
+from suuupra_gateway.http.hygiene import remove_nominated, tokens
 from suuupra_gateway.http.intake import Intake
-from suuupra_gateway.http.rules import HeadRules
+from suuupra_gateway.http.rules import HeadRules, OwnedNames
 from tests.http import vectors
 
 
@@ -40,7 +41,7 @@ class Message:
 
 def ours(raw, cuts=()):
     """The messages that we see in ``raw``, cut into reads at ``cuts``, until it ends, is refused, or the last one is whole."""
-    intake = Intake(HeadRules(underscores="keep"))
+    intake = Intake(HeadRules(underscores="keep", owned=OwnedNames(())))
     messages = []
     head, body, begun, fed = None, b"", 0, 0
     try:
@@ -140,7 +141,9 @@ def agree(raw, cuts=()):
 
 
 def plain(pairs):
-    """Fields without what h11 rewrites: it lower-cases the transfer coding and normalises lengths."""
+    """Fields without what is nominated, as we take it away, and without what h11 rewrites: codings and lengths."""
+    pairs = list(pairs)
+    remove_nominated(pairs, tokens([value for name, value in pairs if name == b"connection"]))
     return [(name, _REWRITTEN.get(name, bytes)(value)) for name, value in pairs]
 
 

@@ -111,7 +111,7 @@ def test_an_answer_in_pieces_is_told_in_pieces(case):
     case.wire.answer(b"Length: 4\r\n\r\n")
     case.wire.answer(b"ab")
     case.wire.answer(b"cd")
-    assert case.sink.heard == [("begun", 200), ("data", b"ab"), ("data", b"cd"), ("ended", [])]
+    assert case.sink.heard == [("begun", 200), ("data", b""), ("data", b"ab"), ("data", b"cd"), ("ended", [])]
 
 
 def test_the_next_request_may_be_sent_from_inside_of_the_end_of_the_last(case):

@@ -10,6 +10,7 @@ from suuupra_gateway.config.model import ProxySpec
 from suuupra_gateway.memory import MemoryBody
 from suuupra_gateway.targets.proxy import ProxyResource
 from suuupra_gateway.upstreams.upstream import Upstream
+from tests.http.edge import Edge
 from tests.upstreams.rig import OK, Rig
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
@@ -738,3 +739,17 @@ def test_a_connection_that_comes_when_its_exchange_is_over_is_kept_for_the_next(
     again = rig.send()
     rig.wire.answer()
     assert again.finished
+
+
+# -- with a real client's connection ----------------------------------------------------------------------------------
+
+
+def test_a_head_that_comes_alone_goes_on_at_once(rig):
+    """Streams of events may say nothing for long after their head; their clients must see it meanwhile."""
+    edge = Edge(rig.proxy.render)
+    edge.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    rig.wire.answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert edge.transport.value().startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
+    edge.transport.clear()
+    rig.wire.answer(b"6\r\ndata:1\r\n")
+    assert edge.transport.value() == b"6\r\ndata:1\r\n"
