@@ -294,7 +294,7 @@ class AccessLog:
             outcome.source,
             None if error is None else error.code,
             None if error is None else _plain(str(error)),
-            exchange.body.received,
+            outcome.received,
             outcome.sent,
             int((outcome.filtered - arrived) * 1e6 + 0.5) / 1e3 if outcome.filtered else None,
             int((outcome.chosen - outcome.filtered) * 1e6 + 0.5) / 1e3 if outcome.chosen else None,

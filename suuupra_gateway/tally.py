@@ -249,7 +249,7 @@ class Tally:
         histogram.sum += total
 
         tally.sent += outcome.sent
-        tally.received += exchange.body.received
+        tally.received += outcome.received
         if outcome.error is not None:
             self._error(tally, outcome.error)
 

@@ -16,10 +16,6 @@ class _Route:
         self.name = name
 
 
-class _Body:
-    received = 0
-
-
 class Settled:
     """Only what `Tally.record` and `AccessLog.record` read of an IExchange."""
 
@@ -60,9 +56,8 @@ class Settled:
         self.id = id
         self.client = client
         self.peer = client
-        self.body = _Body()
-        self.body.received = received
         self.outcome = outcome = Outcome()
+        outcome.received = received
         outcome.status, outcome.source, outcome.error = status, source, error
         outcome.upstream_error, outcome.attempts, outcome.sent = upstream_error, attempts, sent
         outcome.filtered = ARRIVED + filters

@@ -138,7 +138,7 @@ class Body:
         received = self.received + len(data)
         if received > self.limit:
             return False
-        self.received = received
+        self.received = self._exchange.outcome.received = received
         assert self._sink is not None
         self._sink.feed(data)
         return True

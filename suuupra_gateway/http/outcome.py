@@ -18,6 +18,7 @@ class Outcome:
         "peer",
         "attempts",
         "sent",
+        "received",
         "filtered",
         "chosen",
         "connected",
@@ -48,6 +49,9 @@ class Outcome:
     sent: int
     """Bytes of the answer's body given to the transport."""
 
+    received: int
+    """Bytes of the request's body that were delivered."""
+
     filtered: float
     """When the request filters were done."""
 
@@ -77,5 +81,6 @@ class Outcome:
         self.peer = ""
         self.attempts = 0
         self.sent = 0
+        self.received = 0
         self.filtered = self.chosen = self.connected = self.first_byte = self.answered = self.ended = 0.0
         self.upstream_error = None
