@@ -73,6 +73,7 @@ class Fleet:
         self._adopters: dict[int, Child] = {}
         self._left_behind = tally.Snapshot()
         self._stopping = False
+        self._hurried = False
 
     def resize(self, size: int) -> None:
         """Fill up to ``size`` slots; let the workers of further ones finish."""
@@ -129,11 +130,12 @@ class Fleet:
             self._cancel_pause(slot)
         everybody = list(self.children)
         for child in everybody:
-            self._dismiss(child, grace)
+            self._dismiss(child, 0.0 if self._hurried else grace)
         await DeferredList([child.when_gone() for child in everybody])
 
     def hurry(self) -> None:
-        """Let those who drain stop waiting for clients."""
+        """Let those who drain, or will, stop waiting for clients."""
+        self._hurried = True
         for child in list(self.children):
             if child.state == "draining":
                 child.drain(0.0)

@@ -80,6 +80,7 @@ class Supervisor(Service):
         self._shown: tuple[Generation, object] | None = None
         self._polling: IDelayedCall | None = None
         self._announced = False
+        self._told_to_end = False
         self._stopping = False
         self._fleet = Fleet(reactor, self._launch, lambda: self._reloading.current, self._fleet_changed)
         self._reloading: Reloading
@@ -138,8 +139,8 @@ class Supervisor(Service):
         ):
             # twistd has a handler for SIGUSR1 if it logs to a file, and is to keep it.
             signal.signal(number, partial(self._caught, act, signal.getsignal(number)))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, partial(self._asked_to_end, signal.getsignal(number)))
+        signal.signal(signal.SIGTERM, partial(self._asked_to_end, None))
+        signal.signal(signal.SIGINT, partial(self._asked_to_end, signal.getsignal(signal.SIGINT)))
 
     def _caught(self, act: Callable[[], None], before: object, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(act)
@@ -147,10 +148,14 @@ class Supervisor(Service):
             before(number, frame)
 
     def _asked_to_end(self, before: object, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
+        if self._told_to_end:
             self._reactor.callFromThread(self._fleet.hurry)
-        elif callable(before):
-            before(number, frame)  # the reactor's own, which stops it
+            return
+        self._told_to_end = True
+        if callable(before):
+            before(number, frame)  # the reactor's own: it stops, and in the end twistd dies by the signal
+        else:
+            self._reactor.callFromThread(self._reactor.stop)  # the same, but an end in order exits with 0
 
     def _reload_on_signal(self) -> None:
         if not self._lock.waiting:  # one that waits will read the file later than now

@@ -20,7 +20,7 @@ def test_it_starts_serves_and_stops(gw, config):
     assert len(gw.pids()) == 2
     assert gw.admin("/readyz").status == 200
     workers = gw.children()
-    assert gw.stop() == -signal.SIGTERM  # twistd ends by the signal that it got
+    assert gw.stop() == 0
     until(lambda: not any(map(alive, workers)), "the workers are gone")
 
 
@@ -114,7 +114,7 @@ def test_sigterm_lets_a_slow_request_finish_and_refuses_new_connections(gw, conf
     slow.join(10)
     assert [answer.status for answer in answers] == [200]
     assert answers[0].headers["Connection"] == "close"
-    assert gw.wait() == -signal.SIGTERM
+    assert gw.wait() == 0
 
 
 def _refused(port):
@@ -132,7 +132,7 @@ def test_draining_ends_when_its_time_is_up(gw, config):
         client.sendall(b"GET /stall HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.3)
         started = time.monotonic()
-        assert gw.stop() == -signal.SIGTERM
+        assert gw.stop() == 0
         assert 0.9 < time.monotonic() - started < 5
 
 
@@ -146,7 +146,7 @@ def test_a_second_sigterm_hurries(gw, config):
         gw.signal(signal.SIGTERM)
         gw.wait_log("Draining, at most 60 s")
         gw.signal(signal.SIGTERM)
-        assert gw.wait() == -signal.SIGTERM
+        assert gw.wait() == 0
         assert time.monotonic() - started < 10
 
 
@@ -209,7 +209,7 @@ def test_without_workers_the_supervisor_serves(gw, config):
     gw.signal(signal.SIGUSR2)
     gw.wait_log("SIGUSR2 done")
     assert gw.fetch("/json").status == 200
-    assert gw.stop() == -signal.SIGTERM
+    assert gw.stop() == 0
 
 
 def test_listeners_on_ipv6_and_unix_sockets(gw, config):

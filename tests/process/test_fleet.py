@@ -220,6 +220,15 @@ def test_hurrying_ends_those_who_drain(yard):
     assert result == [None]
 
 
+def test_who_is_hurried_before_the_end_begins_does_not_wait_at_all(yard):
+    fleet = fleet_of(yard, 1)
+    yard.workers[0].busy = True
+    fleet.hurry()
+    result = start(fleet.stop(60.0))
+    yard.settle()
+    assert result == [None]
+
+
 def test_nothing_starts_once_it_stops(yard):
     fleet = fleet_of(yard, 1)
     start(fleet.stop(5.0))
