@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -315,6 +317,13 @@ def test_others_on_the_way_are_no_loop():
     assert values(composed((b"via", b"1.1 suuupra2, 1.0 fred"), (b"via", b"1.1 x")), b"via") == [
         b"1.1 suuupra2, 1.0 fred, 1.1 x, 1.1 suuupra"
     ]
+
+
+@pytest.mark.parametrize("via", [b"a" * 32_000, b"a " * 16_000, b" \t" * 16_000 + b"a", b"," * 32_000, b"a,b c" * 6_000])
+def test_the_longest_via_is_read_in_no_time(via):
+    start = time.perf_counter()
+    composed((b"via", via))
+    assert time.perf_counter() - start < 0.2
 
 
 def test_answers_get_a_via_with_the_version_that_they_came_with():
