@@ -22,7 +22,7 @@ def sink_and_source() -> Iterator[int]:
     server = socket.create_server(("127.0.0.1", 0), backlog=256)
 
     def serve(client: socket.socket) -> None:
-        with client, client.makefile("rb") as lines:
+        with contextlib.suppress(ConnectionError), client, client.makefile("rb") as lines:
             while line := lines.readline():
                 method, target, _ = line.split(b" ", 2)
                 length = 0

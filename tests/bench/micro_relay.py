@@ -96,9 +96,7 @@ def main() -> None:
             tally.record(exchange)
             log.record(exchange, "public")
 
-        site = GatewaySite(
-            resource, listener=config.listeners[0], process=config.gateway, sweep=sweep, settled=settled
-        )
+        site = GatewaySite(resource, listener=config.listeners[0], process=config.gateway, sweep=sweep, settled=settled)
         channel: Any = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))
         transport = SilentTransport()
         channel.makeConnection(transport)

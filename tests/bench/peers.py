@@ -84,7 +84,7 @@ def nginx_upstream(place: Place, *, big: bool = True) -> Running:
         (folder / "www" / "big").write_bytes(os.urandom(1024 * 1024))
     (folder / "upstream.conf").write_text(
         f"""
-worker_processes 1; daemon off; pid {folder}/upstream.pid; error_log {folder}/upstream.err;
+{_user()}worker_processes 1; daemon off; pid {folder}/upstream.pid; error_log {folder}/upstream.err;
 events {{ worker_connections 20000; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; client_max_body_size 0;
@@ -100,6 +100,11 @@ http {{
     return _spawn("upstream", place, port, [_nginx(), "-p", str(folder), "-c", str(folder / "upstream.conf")])
 
 
+def _user() -> str:
+    """As root nginx would change to a user that may not read our temporary files."""
+    return "user root; " if os.getuid() == 0 else ""
+
+
 def _nginx() -> str:
     return shutil.which("nginx") or "/usr/sbin/nginx"
 
@@ -109,7 +114,7 @@ def nginx(place: Place) -> Running:
     port, folder = free_port(), place.folder
     (folder / "nginx.conf").write_text(
         f"""
-worker_processes {place.workers}; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+{_user()}worker_processes {place.workers}; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
 events {{ worker_connections 20000; }}
 http {{
   access_log {folder}/nginx.log; keepalive_requests 1000000000; keepalive_timeout 600s; client_max_body_size 0;

@@ -260,9 +260,10 @@ def idle(run: Run) -> dict[str, Any]:
             request = b"GET /v1/users/7 HTTP/1.1\r\nHost: bench\r\n\r\n"
             for _ in range(count):
                 client = socket.create_connection(("127.0.0.1", running.port))
-                client.sendall(request)
-                if not client.recv(65536).startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError("a request on a new connection failed")
+                for _ in range(3):  # what is remembered of a connection is remembered from the second request on
+                    client.sendall(request)
+                    if not client.recv(65536).startswith(b"HTTP/1.1 200"):
+                        raise RuntimeError("a request on a new connection failed")
                 held.append(client)
             time.sleep(2)
             grown = rss(pids) - before
