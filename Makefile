@@ -2,14 +2,14 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Everything that pip must look at again when it changes.
-METADATA := setup.cfg pyproject.toml
+METADATA := setup.cfg setup.py pyproject.toml
 
 .PHONY: help run test lint format bench reference clean
 
 help:
 	@echo "make run     the quickstart: gateway on 127.0.0.1:8080, admin on 127.0.0.1:9900, two demo services"
 	@echo "make test    every test, with branch coverage (ARGS='-k name' for some)"
-	@echo "make lint    ruff, mypy --strict, generated documents up to date"
+	@echo "make lint    ruff, mypy --strict, documents that render and are up to date"
 	@echo "make bench   CPU per request beside nginx, HAProxy, Caddy, Envoy and Fastify (ARGS='--only relay')"
 	@echo "make format  ruff format and its safe fixes"
 	@echo "make reference  write docs/ that are generated from the code again"
@@ -37,6 +37,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy suuupra_gateway tests/typing
+	$(BIN)/python -m tests.reference --check
+	$(BIN)/python -m pytest -q tests/test_documents.py
+	$(BIN)/towncrier build --draft --version next >/dev/null
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -4,9 +4,12 @@ Every way of installing gives a working ``twistd suuupra-gateway`` and a ``suuup
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -25,6 +28,16 @@ LEFT_OUT = shutil.ignore_patterns(
     ".coverage*",
     "dropin.cache",
 )
+
+ONLY_IN_ENVIRONMENTS = """
+import os, runpy, sys
+
+if sys.prefix == sys.base_prefix:
+    sys.exit("not here")
+sys.path.remove(os.path.dirname(__file__))
+runpy.run_module(__spec__.name, run_name="__main__")
+"""
+"""A module that is missing from Python itself, but not from environments made by it."""
 
 
 def say(*command: str | Path, cwd: Path) -> str:
@@ -77,16 +90,57 @@ def test_installing_gives_both_commands(how: str, tree: Path, venv: Path, tmp_pa
     assert "suuupra-gateway" in say(venv / "bin/twistd", "--help", cwd=tmp_path)
     assert "--config" in say(venv / "bin/twistd", "suuupra-gateway", "--help", cwd=tmp_path)
     assert "explain" in say(venv / "bin/suuupra-gateway", "--help", cwd=tmp_path)
-    assert "is valid" in say(venv / "bin/suuupra-gateway", "check", ROOT / "etc/gateway.yaml", cwd=tmp_path)
+    assert "all is well" in say(venv / "bin/suuupra-gateway", "check", ROOT / "etc/gateway.yaml", cwd=tmp_path)
 
 
 @pytest.mark.timeout(300)
-def test_wheel_holds_the_plugin_and_no_package_marker_that_would_shadow_twisted(tree: Path, tmp_path: Path) -> None:
-    say(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, tree, cwd=tmp_path)
+def test_a_source_distribution_and_its_wheel_hold_what_they_must(tree: Path, tmp_path: Path) -> None:
+    before = sorted(tree.rglob("*"))
 
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    # Without --wheel or --sdist the wheel is built from the source distribution, and so shows what that lacks.
+    say(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", tree, cwd=tmp_path)
 
-    assert "twisted/plugins/suuupra_gateway_plugin.py" in names
-    assert not {"twisted/__init__.py", "twisted/plugins/__init__.py"} & set(names)
-    assert not [name for name in names if name.startswith("tests/")]
-    assert any(name.endswith("share/suuupra-gateway/systemd/suuupra-gateway.service") for name in names)
+    assert sorted(tree.rglob("*")) == before, "building leaves nothing in the checkout"
+    wheel = zipfile.ZipFile(next((tmp_path / "dist").glob("*.whl")))
+    names = wheel.namelist()
+    modules = {str(path.relative_to(tree)) for path in (tree / "suuupra_gateway").rglob("*.py")}
+    assert {name for name in names if name.startswith("suuupra_gateway/")} == modules | {"suuupra_gateway/py.typed"}
+    assert [name for name in names if name.startswith("twisted/")] == ["twisted/plugins/suuupra_gateway_plugin.py"]
+    shared = {name.partition("/share/suuupra-gateway/")[2] for name in names}
+    units = {str(path.relative_to(tree)) for path in (tree / "systemd").rglob("*") if path.is_file()}
+    assert {"gateway.yaml", *units} <= shared
+    assert not [name for name in names if name.startswith(("tests/", "tools/", "docs/"))]
+
+    metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    assert "\nRequires-Python: >=3.11\n" in metadata
+    assert re.findall(r"Classifier: Programming Language :: Python :: (3\.\d+)", metadata) == ["3.11", "3.12", "3.13"]
+
+    with tarfile.open(next((tmp_path / "dist").glob("*.tar.gz"))) as source:
+        told = {name.partition("/")[2] for name in source.getnames()}
+    assert {"etc/quickstart.yaml", "tests/conftest.py", "tools/venv", "docs/index.rst", "Makefile", "LICENSE"} <= told
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("pip", [True, False], ids=["with pip", "without pip"])
+def test_an_environment_is_made_where_python_has_no_venv(pip: bool, tmp_path: Path) -> None:
+    """As on a minimal Debian, for somebody who may not install packages."""
+    for name in ("sh", "env", "id", "rm"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "bin/python3").symlink_to(Path(sys.base_prefix) / "bin/python3")
+    for name in ("venv",) if pip else ("venv", "pip"):
+        (tmp_path / "lacking").mkdir(exist_ok=True)
+        (tmp_path / "lacking" / f"{name}.py").write_text(ONLY_IN_ENVIRONMENTS)
+
+    subprocess.run(
+        [ROOT / "tools/venv", tmp_path / "venv"],
+        env={
+            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "http"))},
+            "PATH": str(tmp_path / "bin"),
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(tmp_path / "lacking"),
+        },
+        check=True,
+    )
+
+    assert "pip" in say(tmp_path / "venv/bin/python", "-m", "pip", "--version", cwd=tmp_path)
