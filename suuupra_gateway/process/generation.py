@@ -70,6 +70,9 @@ def load(path: str) -> Loaded:
         gc.enable()
 
 
+_PRIVATE = "suuupra-gateway-"
+
+
 class PlanFiles:
     """
     The directory in which workers find plans. They hold secrets in clear, so only its owner may read it.
@@ -91,7 +94,7 @@ class PlanFiles:
         self.directory = configured or environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._private = not self.directory
         if self._private:
-            self.directory = tempfile.mkdtemp(prefix="suuupra-gateway-")
+            self.directory = tempfile.mkdtemp(prefix=_PRIVATE)
         else:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
@@ -127,6 +130,15 @@ class PlanFiles:
         self.keep(())
         if self._private:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def remove_orphan(path: str) -> None:
+    """Remove the plan at ``path``, and its directory if that was made for plans alone: its supervisor died without doing so."""
+    directory = os.path.dirname(path)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+        if os.path.basename(directory).startswith(_PRIVATE):
+            os.rmdir(directory)
 
 
 def installed_release() -> str:

@@ -33,6 +33,7 @@ from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.plan import Plan, compiling
 from suuupra_gateway.process import samples
 from suuupra_gateway.process.control import CannotServe, PlanRefused
+from suuupra_gateway.process.generation import remove_orphan
 from suuupra_gateway.process.slices import sliced
 from suuupra_gateway.residents import Residents
 from suuupra_gateway.routing.resource import GatewayResource
@@ -84,6 +85,7 @@ class Serving:
         self._residents = Residents()
         self._residents.register(UpstreamSpec, self._upstream)
         self._resource = GatewayResource()
+        self._path = ""
         self._plan: Plan | None = None
         self._prepared: Plan | None = None
         self._access: AccessLog | None = None
@@ -106,6 +108,7 @@ class Serving:
         :raises PlanRefused: with everything that is wrong with it.
         """
         self.discard()
+        self._path = path
         try:
             tree = _read(path)
             document = Document.from_tree(tree)
@@ -248,6 +251,12 @@ class Serving:
             Deferred.fromCoroutine(self._leave()).addErrback(
                 lambda failure: self.log.failure("Draining failed", failure)
             ).addBoth(lambda _: self._left(self.write_tally()))
+
+    def orphaned(self) -> None:
+        """The supervisor is gone. Unless we are leaving already it did not mean to: clear up behind it, and drain."""
+        if not self._draining:
+            remove_orphan(self._path)
+        self.drain(self.grace)
 
     async def _leave(self) -> None:
         ports = [port for ports in self._ports.values() for port in ports]

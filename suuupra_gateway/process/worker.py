@@ -60,7 +60,7 @@ class WorkerEnd(control.End):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self.serving.drain(self.serving.grace)
+        self.serving.orphaned()
 
     def say_farewell(self, length: int) -> Deferred[None]:
         """Tell the supervisor where the last tally is; fires when it knows, or can no longer be told."""

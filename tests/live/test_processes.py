@@ -151,9 +151,12 @@ def test_a_second_sigterm_hurries(gw, config):
 
 
 def test_workers_drain_and_go_when_their_supervisor_is_killed(gw, config):
+    temporary = gw.directory / "temporary"
+    temporary.mkdir()
     gw.write(config())
-    gw.start()
+    gw.start(environ={"TMPDIR": str(temporary)})
     port, workers = gw.port(), gw.children()
+    assert list(temporary.rglob("plan-1.json"))
     answers = []
     slow = threading.Thread(target=lambda: answers.append(fetch(f"127.0.0.1:{port}", "/slow?seconds=1")))
     slow.start()
@@ -163,6 +166,7 @@ def test_workers_drain_and_go_when_their_supervisor_is_killed(gw, config):
     assert [answer.status for answer in answers] == [200]
     until(lambda: not any(map(alive, workers)), "the workers are gone")
     assert _refused(port)
+    assert not list(temporary.iterdir()), "a plan may hold secrets: nobody leaves one behind"
 
 
 def test_a_worker_told_to_end_drains_and_is_replaced(gw, config):

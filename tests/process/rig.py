@@ -67,6 +67,10 @@ class StandIn:
         if grace == 0.0 or not self.worker.busy:
             self.worker.leave()
 
+    def orphaned(self):
+        self.asked.append("orphaned")
+        self.drain(self.grace)
+
     def write_tally(self):
         data = Tally().snapshot().encode()
         os.pwrite(self.worker.child.memory, data, 0)

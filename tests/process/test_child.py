@@ -115,7 +115,7 @@ def test_a_worker_whose_supervisor_is_gone_drains(yard):
     worker = yard.workers[0]
     worker.pump.serverIO.loseConnection()
     yard.settle()
-    assert worker.serving.asked[-1] == "drain 30"
+    assert worker.serving.asked[-2:] == ["orphaned", "drain 30"]
     assert worker.gone
 
 
