@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import attrs
 
