@@ -42,30 +42,34 @@ _FRAMING: Final = frozenset({b"content-length", b"host", b"expect"})
 _OWN: Final = frozenset({b"x-request-id", b"x-request-attempt", b"x-request-timeout-ms"})
 """Written by the gateway on every request."""
 
-_FORBIDDEN_TRAILERS: Final = (
-    CONNECTION_FIELDS
-    | _FRAMING
-    | _OWN
-    | frozenset(
-        {
-            b"authorization",
-            b"cache-control",
-            b"cookie",
-            b"forwarded",
-            b"max-forwards",
-            b"set-cookie",
-            b"traceparent",
-            b"tracestate",
-            b"via",
-            b"x-gateway-error",
-            b"x-real-ip",
-        }
-    )
+_DROPPED: Final = CONNECTION_FIELDS | _FRAMING | _OWN | {b"proxy"}
+"""Never passed on with a request. Practice: CGI makes HTTP_PROXY of ``Proxy``, and libraries believe it (CVE-2016-5385)."""
+
+_FORBIDDEN_TRAILERS: Final = _DROPPED | frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"cookie",
+        b"forwarded",
+        b"max-forwards",
+        b"set-cookie",
+        b"traceparent",
+        b"tracestate",
+        b"via",
+        b"x-gateway-error",
+        b"x-real-ip",
+    }
 )
 """Framing, routing, authentication and controls have no place behind a body (RFC 9110 section 6.5.1)."""
 
 _REMEMBERED: Final = 2048
 """Field names kept per table: clients may invent names, so there is a bound."""
+
+_LONGEST_NAME: Final = 64
+"""Longer ones are not worth remembering, and must not be: 2048 names of 32 KiB would stay for as long as the plan."""
+
+_LONGEST_TAIL: Final = 1024
+"""Bytes of forwarding fields, those of the client included, that are worth remembering."""
 
 _OPTION: Final = re.compile(rb"[^\s,]+")
 _HOST_CHARS: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*").fullmatch
@@ -108,7 +112,7 @@ class AnswerNames(dict[bytes, bytes]):
         lower = name.lower()
         if lower in CONNECTION_FIELDS or lower in (b"content-length", b"x-gateway-error"):
             lower = b""  # X-Gateway-Error tells our own errors from those of upstreams
-        if len(self) < _REMEMBERED:
+        if len(self) < _REMEMBERED and len(name) <= _LONGEST_NAME:
             self[name] = lower
         return lower
 
@@ -126,13 +130,11 @@ class _RequestNames(dict[bytes, bytes | None]):
         start: bytes | None
         if lower in _CLOSELY or (plain.startswith(b"x-forwarded-") and plain == lower):
             start = b""
-        elif lower in CONNECTION_FIELDS or plain in _FRAMING or plain in _OWN:
-            start = None
-        elif plain.startswith(b"x-forwarded-") or plain in _CLOSELY:
-            start = None  # X_Forwarded_For: the twin of a name that matters
+        elif plain in _DROPPED or plain.startswith(b"x-forwarded-") or plain in _CLOSELY:
+            start = None  # plain: X_Forwarded_For is the twin of a name that matters, and so is Transfer_Encoding
         else:
             start = b"\r\n%b: " % name
-        if len(self) < _REMEMBERED:
+        if len(self) < _REMEMBERED and len(name) <= _LONGEST_NAME:
             self[name] = start
         return start
 
@@ -242,7 +244,8 @@ class Hygiene:
         tail = b"".join([b"\r\n%b: %b" % field for field in fields])
         if tail.count(b"\n") != len(fields) or tail.count(b"\r") != len(fields):
             raise Bug("a line break in the forwarding fields")
-        if len(tail) <= 1024:
+        # Both are bounded: a client may write much of what is looked at closely, and little of that makes its way to the tail.
+        if len(tail) + sum([len(name) + len(value) for name, value in closely]) <= _LONGEST_TAIL:
             if len(self._tails) >= _REMEMBERED:
                 self._tails.clear()
             key = (exchange.peer, exchange.secure, head.authority, head.version, head.prefix, closely)

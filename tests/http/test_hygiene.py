@@ -302,6 +302,25 @@ def test_what_is_remembered_has_a_bound():
     assert len(answers) <= 2048
 
 
+def test_what_is_long_is_not_remembered_wherever_it_stands():
+    rules, answers = hygiene(), AnswerNames()
+    for peer in (CLIENT, PROXY):
+        for name in (b"x-forwarded-a", b"forwarded", b"via", b"te"):
+            composed((name, b"a" * 2000), rules=rules, peer=peer)
+    assert not rules._tails
+    assert values(composed((b"x" * 2000, b"1"), rules=rules), b"x" * 2000) == [b"1"]
+    assert answers[b"Y" * 2000] == b"y" * 2000
+    assert max(map(len, [*rules._names, *answers])) < 100
+
+
+@pytest.mark.parametrize(
+    "name", [b"proxy", b"transfer_encoding", b"keep.alive", b"content_length", b"proxy_authorization"]
+)
+def test_what_a_cgi_would_take_for_something_else_stays_behind(name):
+    assert not values(composed((name, b"1")), name)
+    assert hygiene().clean_trailers([(name, b"1")]) == []
+
+
 # -- Via --------------------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +338,9 @@ def test_others_on_the_way_are_no_loop():
     ]
 
 
-@pytest.mark.parametrize("via", [b"a" * 32_000, b"a " * 16_000, b" \t" * 16_000 + b"a", b"," * 32_000, b"a,b c" * 6_000])
+@pytest.mark.parametrize(
+    "via", [b"a" * 32_000, b"a " * 16_000, b" \t" * 16_000 + b"a", b"," * 32_000, b"a,b c" * 6_000]
+)
 def test_the_longest_via_is_read_in_no_time(via):
     start = time.perf_counter()
     composed((b"via", via))
