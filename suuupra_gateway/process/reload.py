@@ -4,9 +4,11 @@ Changing what workers serve by: in all of them, or in none.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,6 +23,9 @@ from suuupra_gateway.process.generation import Generation, Loaded, PlanFiles, in
 from suuupra_gateway.process.sockets import BoundListener, CannotListen, Manager, close_unused, rebind
 
 T = TypeVar("T")
+
+BEHIND: Final = 10
+"""Niceness of the thread that reads configurations: on a machine that is busy, requests go first."""
 
 
 class ReloadFailed(Exception):
@@ -79,7 +84,7 @@ class Reloading:
     def read(self) -> Deferred[Loaded]:
         """What the file says now; errback `ConfigErrors`."""
         # In a thread: ten thousand routes take seconds, and pings must go on.
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load, self._path)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), _load_behind, self._path)
 
     async def take(self, loaded: Loaded) -> None:
         """
@@ -192,3 +197,10 @@ async def _all(waiting: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
     """What all of them return; none raises."""
     results = await DeferredList([Deferred.fromCoroutine(each) for each in waiting])
     return [result for _, result in results]
+
+
+def _load_behind(path: str) -> Loaded:
+    """`load`, on a thread of the pool, which is behind all requests from then on. (On Linux each thread has its own niceness.)"""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(BEHIND, os.getpriority(os.PRIO_PROCESS, thread)))
+    return load(path)
