@@ -67,6 +67,19 @@ def test_a_path_of_the_request_never_names_another_host():
     assert RedirectResource(RedirectSpec(to="/{rest}")).location(exchange) == b"/evil.example"
 
 
+@pytest.mark.parametrize("value", [b".evil.example/", b"@evil.example", b":80@evil.example", b"evil"])
+@pytest.mark.parametrize("base", ["https://example.org", "//example.org", "https://{host}", "https://example.org:8443"])
+def test_a_parameter_never_goes_on_with_the_name_of_the_host(base, value):
+    expected = base.replace("{host}", "localhost").encode() + b"/" + value
+    assert location(base + "{rest}", "GET /a", {"rest": value}) == expected
+    assert location(base + "/{rest}", "GET /a", {"rest": value}) == expected
+
+
+def test_a_parameter_may_be_a_part_of_a_host_that_ends_otherwise():
+    assert location("https://{id}.example.org/", "GET /a", {"id": b"7"}) == b"https://7.example.org/"
+    assert location("https://example.org{id}", "GET /a", {"id": b""}) == b"https://example.org"
+
+
 def test_it_names_the_parameters_it_needs():
     assert RedirectResource(RedirectSpec(to="/{a}{path}")).parameters == {"a"}
 
