@@ -8,6 +8,7 @@ waits unless a filter does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, Final, Protocol
@@ -44,6 +45,12 @@ AnyFilter = Filter[Any]
 _BAD_ESCAPES: Final = Reply.of(
     BadRequest("escaped slash, backslash or NUL", detail="The path holds %2F, %5C or %00, which this route refuses.")
 )
+_BAD_DOTS: Final = Reply.of(
+    BadRequest("dot segments between escaped slashes", detail="The path holds dot segments next to %2F or %5C.")
+)
+_HIDDEN_DOTS: Final = re.compile(rb"(?:/|%2F|%5C)\.\.?(?:/|%2F|%5C|;|%3B|\Z)").search
+"""Paths are without plain dot segments, so what is found would become one in an upstream that decodes the slashes."""
+
 _NOT_ROUTED: Final = Reply.of(NotRouted())
 _TOO_LARGE: Final = Reply.of(BodyTooLarge())
 
@@ -236,9 +243,14 @@ class RouteResource(Resource):
 
 
 def escapes_reply(spec: RouteSpec, head: RequestHead) -> Reply | None:
-    """What a route answers to a path with ``%2F``, ``%5C`` or ``%00``; None if it takes it as it is."""
+    """
+    What a route answers to a path with ``%2F``, ``%5C`` or ``%00``; None if it takes it as it is.
+
+    Not even ``escapes: keep`` lets dot segments through that hide behind such slashes: upstreams that decode them would leave
+    the route's prefix.
+    """
     if spec.escapes == "keep":
-        return None
+        return _BAD_DOTS if _HIDDEN_DOTS(head.path) else None
     if spec.escapes == "redirect":
         try:
             return _redirect(decode_escapes(head.path), head.query)

@@ -160,6 +160,20 @@ def test_escaped_separators_are_kept_where_the_route_says_so(route):
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["/a/..%2fb", "/a%2f..%2fb", "/a%2f..", "/a%5c../b", "/a/%2e%2e%5cb", "/a%2f.%2fb", "/a%2f..;x/b", "/a%2f..%3bx"],
+)
+def test_dot_segments_that_hide_behind_escapes_are_refused_even_there(route, path):
+    exchange = asked(route(escapes="keep"), f"GET {path}")
+    assert (exchange.answer.status, exchange.route.target.asked) == (400, [])
+
+
+@pytest.mark.parametrize("path", ["/a%2f..b", "/a%2f.well-known", "/a%2f...", "/..a%2fb", "/a..%2fb"])
+def test_dots_in_names_are_no_dot_segments(route, path):
+    assert asked(route(escapes="keep"), f"GET {path}").sent == b"target"
+
+
+@pytest.mark.parametrize(
     ("asked_for", "sent_to"),
     [
         ("/a%2Fb?x=%2F", b"/a/b?x=%2F"),
