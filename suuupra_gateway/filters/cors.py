@@ -18,6 +18,7 @@ from suuupra_gateway.config.spec import METHOD, Flag
 from suuupra_gateway.config.units import Duration
 from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase
 from suuupra_gateway.hooks import Verdict
+from suuupra_gateway.http.hygiene import tokens
 from suuupra_gateway.http.message import Pair, Reply, ResponseHead, values
 from suuupra_gateway.interfaces import IExchange, IResidents
 
@@ -64,6 +65,10 @@ class CorsSpec(FilterSpec):
     def _safe(self) -> CorsSpec:
         if self.credentials and "*" in self.origins:
             raise ValueError("credentials for any origin would let every web site act as its visitor: name the origins")
+        if self.credentials and "null" in self.origins:
+            raise ValueError(
+                "every web site can be the origin null (in a sandboxed frame): leave it out, or credentials"
+            )
         return self
 
 
@@ -144,7 +149,7 @@ class Cors(Filter[CorsSpec]):
             self._add_policy(exchange, head)
 
     def _add_policy(self, exchange: IExchange, head: ResponseHead) -> None:
-        if not self._any and not any(b"origin" in value.lower() for value in values(head.headers, b"vary")):
+        if not self._any and b"origin" not in tokens(values(head.headers, b"vary")):
             head.headers.append((b"vary", b"origin"))  # also without Origin: the next client of a cache may have one
         origin = exchange.head.get(b"origin")
         if origin is not None and self._allowed(origin):

@@ -120,6 +120,12 @@ def test_answers_carry_the_policy_in_place_of_the_upstreams():
     ]
 
 
+def test_a_vary_on_something_like_origin_is_none_on_origin():
+    head = answered((b"vary", b"X-Original-Host"))
+    made(kind, origins=[APP]).response(from_browser(), head)
+    assert (b"vary", b"origin") in head.headers
+
+
 def test_a_vary_on_origin_is_not_doubled():
     head = answered((b"vary", b"Accept, Origin"))
     made(kind, origins=[APP]).response(from_browser(), head)
@@ -168,6 +174,7 @@ def test_its_own_preflight_answer_is_left_as_it_is():
         {"origins": ["https://*"]},
         {"origins": ["https://a.*.example"]},
         {"origins": ["*"], "credentials": True},
+        {"origins": [APP, "null"], "credentials": True},
         {"origins": ["*"], "methods": ["get"]},
         {"origins": ["*"], "headers": ["a b"]},
         {"origins": ["*"], "expose": ["a\r\nb"]},
