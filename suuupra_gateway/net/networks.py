@@ -93,6 +93,8 @@ def _compiled(cidrs: tuple[str, ...]) -> Callable[[object], bool]:
 def _address_in(element: str) -> str | None:
     """The address in one list element of ``X-Forwarded-For``; Practice: some proxies add a port, IPv6 then in brackets."""
     element = element.strip(" \t")
+    if "%" in element:
+        return None  # a scope is of that host only, and may be any text of any length
     if element.startswith("["):
         inside, bracket, port = element[1:].partition("]")
         return normal(inside) if bracket and (not port or (port[0] == ":" and port[1:].isdecimal())) else None
