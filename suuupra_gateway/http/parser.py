@@ -53,6 +53,9 @@ _LONGEST_NAME: Final = 64
 _LONGEST_HOST: Final = 261
 """The longest name and port; what is longer is white space."""
 
+_LONGEST_BLOCK: Final = 4096
+"""Bytes of field lines that are worth remembering on a connection; with what is made of them they take five times as much."""
+
 _new: Final = RequestHead.__new__
 
 
@@ -220,7 +223,8 @@ class RequestParser:
         if self._length is not None or self._coding is not None:
             self._set_framing(head)
         elif lines != self._lines:
-            self._lines = lines
+            # Kept while the connection idles, so long ones would let many idle connections hold what they once have sent.
+            self._lines = lines if len(lines) <= _LONGEST_BLOCK else b""
         elif version == b"1.1" and not self.expects and rules.counters.dropped_headers == dropped:
             self._block = FieldBlock(lines, headers.copy(), head.authority, head.host, self.keep)
         return head

@@ -313,6 +313,12 @@ def test_a_repeated_head_is_recognised_from_the_third_time_on_and_equals_the_fir
     assert not parser.expects
 
 
+def test_a_long_head_is_read_each_time_and_not_kept():
+    heads, parser = several(*[b"GET / HTTP/1.1" + LINES.replace(b"*/*", b"a" * 5000)] * 4)
+    assert [head.block for head in heads] == [None] * 4
+    assert parser._lines == b""
+
+
 def test_editing_a_repeated_head_does_not_change_the_next():
     raw = b"GET / HTTP/1.1" + LINES
     parser = RequestParser(HeadRules())
