@@ -17,6 +17,7 @@ from twisted.web.resource import IResource, Resource
 from suuupra_gateway.admin.view import Problem
 from suuupra_gateway.config.model import AdminSpec
 from suuupra_gateway.errors import MethodNotAllowed, MisdirectedRequest
+from suuupra_gateway.http.grammar import parse_host
 from suuupra_gateway.net.address import Address
 
 _METHODS: Final = (b"GET", b"HEAD")
@@ -65,19 +66,17 @@ class Guard(Resource):
         fields = request.requestHeaders.getRawHeaders(b"host", [])
         if len(fields) != 1:
             return False
-        host = _host(fields[0].decode("latin-1"))
+        host = _host(fields[0])
         address = _ip(host)
         if address is None:
             return host in self._names
         return address == self._own or address == _ip(local.host) or host in self._names
 
 
-def _host(field: str) -> str:
-    """The ``uri-host`` of a ``Host`` field (RFC 9110 section 7.2), in lower case, without brackets and trailing dot."""
-    field = field.strip().lower()
-    if field.startswith("["):
-        return field[1:].partition("]")[0]
-    return field.partition(":")[0].rstrip(".")
+def _host(field: bytes) -> str:
+    """The ``uri-host`` of a ``Host`` field (RFC 9110 section 7.2), lower-case, without brackets and final dot; else empty."""
+    found = parse_host(field.strip(b" \t"))
+    return "" if found is None else found[1].decode("ascii").strip("[]")
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

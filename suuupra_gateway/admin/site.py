@@ -6,12 +6,15 @@ It only reads, and it never blocks the supervisor's loop: what takes long runs i
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, Final
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
 from suuupra_gateway.admin import exposition
 from suuupra_gateway.admin.api import api
@@ -46,13 +49,57 @@ def admin_site(
     return AdminSite(Guard(root, spec, content_security_policy()), reactor)
 
 
+_CONNECTIONS: Final = 256
+"""Most open connections: the supervisor needs its descriptors for workers and reloads."""
+
+
+class _Bodiless(Request):
+    """
+    A request whose body is thrown away as it comes: no page takes any.
+
+    Twisted would put it into a file of any size before anybody can refuse it, and read forms of many parts into memory. Any
+    web page may send such a request here, whatever it names as ``Host``.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        """The head is complete."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+
+
+class _Channel(HTTPChannel):
+    """A connection that is counted."""
+
+    factory: AdminSite
+
+    def connectionMade(self) -> None:
+        """It begins."""
+        self.factory.connections += 1
+        super().connectionMade()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's has a default of another type
+        """It is over."""
+        self.factory.connections -= 1
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
 class AdminSite(Site):
     """A site without a log of its own: scrapes and probes would drown what matters."""
 
     displayTracebacks = False
+    protocol = _Channel  # type: ignore[assignment]  # without the choice between HTTP versions
 
     def __init__(self, resource: IResource, reactor: IReactorTime | None) -> None:
-        super().__init__(resource, timeout=_IDLE, reactor=reactor)  # type: ignore[no-untyped-call]  # Twisted's
+        super().__init__(resource, requestFactory=_Bodiless, timeout=_IDLE, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.connections = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # Twisted's has a private type
+        """A channel, or None past the limit of connections."""
+        if self.connections >= _CONNECTIONS:
+            return None
+        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
 
     def log(self, request: Any) -> None:
         """Nothing."""

@@ -101,6 +101,39 @@ def test_unknown_paths_are_problems(path):
     assert json.loads(answer.body)["code"] == "not_routed"
 
 
+# -- what nobody wants ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Content-Length: 300000",
+        "Transfer-Encoding: chunked",
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 300000",
+    ],
+)
+def test_bodies_are_thrown_away_as_they_come(framing):
+    transport, channel = Browser(FakeControl()).open(
+        f"POST /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n{framing}\r\n\r\n".encode()
+    )
+    body = b"x" * 300_000
+    kept = channel.requests[0].content
+    if "chunked" in framing:
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    for start in range(0, len(body), 10_000):
+        channel.dataReceived(body[start : start + 10_000])
+        assert kept.closed or kept.getvalue() == b""
+    assert parse(transport.value()).status == 405
+
+
+def test_connections_have_a_limit():
+    browser = Browser(FakeControl())
+    made = [browser.open(b"")[1] for _ in range(256)]
+    assert browser.site.buildProtocol(None) is None
+    made[0].connectionLost(Failure(ConnectionLost()))
+    assert browser.ask("/healthz").status == 200
+
+
 # -- Host -------------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +166,9 @@ def test_our_own_addresses_and_names_are_answered(host):
         "[::1]",
         "[",
         "a]",
+        "localhost:80@evil.example",
+        "localhost:80:80",
+        "localhost/",
     ],
 )
 def test_any_other_host_is_misdirected(host):
