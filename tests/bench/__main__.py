@@ -21,6 +21,7 @@ from tests.bench import scenarios
 
 SCENARIOS: dict[str, Callable[[scenarios.Run], dict[str, Any]]] = {
     "relay": scenarios.relay,
+    "varying": scenarios.varying,
     "workers": scenarios.workers,
     "latency": scenarios.latency,
     "bodies": scenarios.bodies,

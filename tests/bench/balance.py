@@ -8,6 +8,7 @@ after the other, in a burst, and under a closed loop of short connections, with 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import statistics
@@ -58,10 +59,8 @@ def open_many(port: int, count: int, pause: float) -> list[socket.socket]:
     for _ in range(count):
         sock = socket.socket()
         sock.setblocking(pause > 0)
-        try:
+        with contextlib.suppress(BlockingIOError):
             sock.connect(("127.0.0.1", port))
-        except BlockingIOError:
-            pass
         made.append(sock)
         time.sleep(pause)
     time.sleep(1)

@@ -138,6 +138,34 @@ def relay(run: Run) -> dict[str, Any]:
     return {"peers": table, "missing": missing}
 
 
+def varying(run: Run) -> dict[str, Any]:
+    """As `relay`, but with a trace id that differs in every request: nothing that is remembered of a head helps."""
+    script = run.folder / "trace.lua"
+    script.write_text(
+        """
+local number = 0
+request = function()
+  number = number + 1
+  wrk.headers["X-Trace"] = string.format("%032x", number)
+  return wrk.format(nil, nil)
+end
+"""
+    )
+    with upstream(run) as port:
+        started: dict[str, Running] = {}
+        try:
+            for name in ("nginx", "suuupra", "envoy"):
+                try:
+                    started[name] = peers.PEERS[name](_place(run, name, port))
+                except (OSError, RuntimeError, subprocess.CalledProcessError) as reason:
+                    print(f"   left out: {name}: {reason}", flush=True)
+            table = _rows(_turns(run, started, script=str(script)))
+        finally:
+            for running in started.values():
+                running.stop()
+    return {"peers": table}
+
+
 def workers(run: Run) -> dict[str, Any]:
     """CPU per request with one worker and with two: what sharing costs (target 4)."""
     with upstream(run) as port:
@@ -318,4 +346,4 @@ def _changed(number: int) -> str:
     return f'  - {{name: extra{number}, auth: none, match: {match}, target: {{fixed: {{body: "{number}"}}}}}}\n'
 
 
-__all__ = ["Run", "bodies", "idle", "latency", "relay", "reload", "routes", "workers"]
+__all__ = ["Run", "bodies", "idle", "latency", "relay", "reload", "routes", "varying", "workers"]
