@@ -47,6 +47,9 @@ class GatewaySite(Site):
     settled: Callable[[IExchange], None]
     """Called once per exchange, after its done-hooks, those included that were refused before they had a route."""
 
+    most_connections: int
+    """Open connections at most; lower than the listener's limit where the process may not open so many files."""
+
     def __init__(
         self,
         resource: IResource,
@@ -63,6 +66,7 @@ class GatewaySite(Site):
         self.timeouts = listener.timeouts
         self.idle = float(listener.timeouts.idle)
         self.most_requests = listener.limits.requests
+        self.most_connections = listener.limits.connections
         self.sweep = sweep
         self.settled = settled
         self.trusted = Networks(process.trusted_proxies)
@@ -92,7 +96,7 @@ class GatewaySite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> EdgeChannel | None:  # type: ignore[override]  # no HTTPChannel
         """A channel, or None past the limit of connections."""
-        if len(self.channels) >= self.limits.connections:
+        if len(self.channels) >= self.most_connections:
             self.counters.refused += 1
             return None
         return EdgeChannel(self)

@@ -8,8 +8,10 @@ plan; at last `drain`.
 from __future__ import annotations
 
 import os
+import resource
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -201,6 +203,7 @@ class Serving:
         self._sweep.start()
         self._lag.start()
         trusted = Networks(config.gateway.trusted_proxies)
+        room = self._room(config.listeners)
         for listener in config.listeners:
             site = self._sites[listener.name] = GatewaySite(
                 self._resource,
@@ -210,12 +213,25 @@ class Serving:
                 settled=self._settled(listener),
             )
             site.noisy = False
-            self._factories[listener.name] = ProxyProtocolFactory(site, trusted) if listener.proxy_protocol else site
+            site.most_connections = min(site.most_connections, room)
+            self._factories[listener.name] = (
+                ProxyProtocolFactory(site, trusted, sweep=self._sweep) if listener.proxy_protocol else site
+            )
         self._ports[None] = []
         for name in self._sites:
             for sock in self._sockets[name].shared:
                 self._listen(name, sock, None)
         self.adopt(self._slot)
+
+    def _room(self, listeners: Sequence[ListenerSpec]) -> int:
+        """Connections per listener that leave a quarter of our descriptors to upstreams: who only connects must not take all."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files == resource.RLIM_INFINITY:
+            return sys.maxsize
+        room = max(1, files * 3 // 4 // len(listeners))
+        if any(room < listener.limits.connections for listener in listeners):
+            self.log.warn("{files} open files allow {room} connections per listener", files=files, room=room)
+        return room
 
     def _settled(self, listener: ListenerSpec) -> Callable[[IExchange], None]:
         record, access, name = self._tally.record, self._access, listener.name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -176,6 +177,10 @@ def main(arguments: Sequence[str]) -> None:
     slot, descriptor, memory = map(int, arguments[:3])
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write(f"suuupra-w{slot}")
+
+    # Shells and containers give 1024 files to begin with, as select(2) knows no more; as many as one client can connect.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     from suuupra_gateway.net.reactor import install
 
