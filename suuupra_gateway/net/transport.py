@@ -54,6 +54,17 @@ def _ignore(*data: object) -> None:
     """What ``write`` becomes when the connection is closing: Twisted's transports drop such bytes without a word."""
 
 
+def _pause_again(transport: Any) -> None:
+    """
+    Stop reading once more if that was asked for when the connection was made.
+
+    asyncio of Python 3.11.2 (Debian 12) begins to read after ``connection_made`` even so, and takes itself for paused.
+    """
+    if not (transport.is_closing() or transport.is_reading()):
+        transport.resume_reading()
+        transport.pause_reading()
+
+
 def twisted_address(name: Any) -> IAddress:
     """The Twisted address for what ``getpeername`` and ``getsockname`` of the socket module return."""
     if isinstance(name, tuple):
@@ -168,6 +179,8 @@ class StreamTransport:
             if made is not None:
                 made(reason)
         else:
+            if not (self._closed or transport.is_reading()):
+                asyncio.get_running_loop().call_soon(_pause_again, transport)
             if made is not None:
                 made(protocol)
 
