@@ -179,7 +179,6 @@ class Gateway:
         for route in self.plan.routes.values():
             if route.spec.target.proxy is not None:
                 route.target = _AnsweringUpstream(route.target, self._answer)
-        self._rules = rules_of(self.plan.config)
         self._resource = GatewayResource(self.plan)
 
     def begin(
@@ -195,7 +194,7 @@ class Gateway:
 
         :raises GatewayError: the edge would have refused the request before any route saw it.
         """
-        exchange = request(line, headers=headers, body=body, client=client, rules=self._rules)
+        exchange = request(line, headers=headers, body=body, client=client, rules=rules_of(self.plan.config, client))
         exchange.body.limit = self.plan.config.listeners[0].limits.body
         self._resource.render(exchange)
         return exchange

@@ -18,6 +18,7 @@ from suuupra_gateway.filters.base import Filter
 from suuupra_gateway.http.message import Reply, RequestHead
 from suuupra_gateway.http.rules import HeadRules, OwnedNames
 from suuupra_gateway.memory import MemoryBody, MemoryExchange, Probe
+from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.plan import Plan, timeouts_of, upstream_names
 from suuupra_gateway.policy.retry import RetryPolicy
 from suuupra_gateway.routing.near import NearMiss
@@ -46,7 +47,7 @@ class Walk:
         self.answer: Answer | None = None
         self.exchange: MemoryExchange | None = None
         try:
-            self.head = probe.head(rules_of(plan.config))
+            self.head = probe.head(rules_of(plan.config, probe.client))
         except GatewayError as error:
             self.answer = _answer(Reply.of(error), "edge")
             return
@@ -173,7 +174,7 @@ class Walk:
 
     def _candidates(self) -> list[NearMiss]:
         # Filters have edited the head that was matched: ask with a fresh one.
-        return self.plan.table.candidates(self.probe.head(rules_of(self.plan.config)))
+        return self.plan.table.candidates(self.probe.head(rules_of(self.plan.config, self.probe.client)))
 
     def why_not(self, name: str) -> str:
         """Why the route called ``name`` did not get the request."""
@@ -207,8 +208,8 @@ class Walk:
         )
 
 
-def rules_of(config: GatewayConfig) -> HeadRules:
-    """What the first listener asks of heads."""
+def rules_of(config: GatewayConfig, peer: str) -> HeadRules:
+    """What the first listener asks of heads that ``peer`` sends."""
     listener = config.listeners[0]
     return HeadRules(
         request_line=listener.limits.request_line,
@@ -217,6 +218,7 @@ def rules_of(config: GatewayConfig) -> HeadRules:
         underscores=listener.underscores,
         merge_slashes=listener.merge_slashes,
         owned=OwnedNames(config.gateway.identity_headers),
+        believes=peer in Networks(config.gateway.trusted_proxies),
     )
 
 

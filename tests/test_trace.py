@@ -449,3 +449,12 @@ def test_a_route_that_is_not_there_is_told(plan):
     walk = Walk(plan(fixed("a")), Probe("GET", "/a"))
     assert walk.why_not("nobody") == "there is no route called nobody"
     assert walk.why_not("a") == "it matches too, but a goes first"
+
+
+def test_a_probe_is_only_believed_about_others_if_its_sender_is_trusted(plan):
+    match = {"path": "/a", "headers": {"X-Forwarded-Proto": "https"}}
+    route = {"name": "secure", "match": match, "auth": "none", "target": {"fixed": {}}}
+    made = plan(route, gateway={"trusted-proxies": ["10.0.0.0/8"]})
+    fields = (("X-Forwarded-Proto", "https"),)
+    assert trace(made, Probe("GET", "/a", fields, client="10.0.0.1")).route == "secure"
+    assert trace(made, Probe("GET", "/a", fields, client="192.0.2.1")).route is None

@@ -128,6 +128,8 @@ class ClientConnection:
         host = getattr(transport.getPeer(), "host", None) or ""
         self.peer = normal(host) or host
         self.trusted = self.peer in self.site.trusted
+        if self.trusted:
+            self.intake = Intake(self.site.trusting_rules)
         self.secure = ISSLTransport.providedBy(transport)
 
     def mute(self) -> None:

@@ -37,6 +37,13 @@ def folded(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-").replace(b".", b"-")
 
 
+def forwarding(name: bytes) -> bool:
+    """Whether a field called ``name`` tells for whom a proxy speaks."""
+    plain = folded(name)
+    return plain.startswith(b"x-forwarded-") or plain in _FORWARDING
+
+
+_FORWARDING: Final = frozenset({b"forwarded", b"x-real-ip"})
 _OWNED: Final = OwnedNames(ProcessSpec().identity_headers)
 
 
@@ -50,6 +57,7 @@ class HeadRules:
         "underscores",
         "merge_slashes",
         "owned",
+        "believes",
         "counters",
         "names",
         "hosts",
@@ -70,6 +78,7 @@ class HeadRules:
         underscores: Literal["drop", "reject", "keep"] = "drop",
         merge_slashes: bool = True,
         owned: OwnedNames | None = None,
+        believes: bool = True,
         counters: EdgeCounters | None = None,
     ) -> None:
         """
@@ -78,6 +87,7 @@ class HeadRules:
         :param headers: most field lines.
         :param underscores: what becomes of fields whose names hold ``_`` or ``.``, trailers included.
         :param owned: names that only the gateway may set; by default those of `ProcessSpec`.
+        :param believes: whether the peer is trusted to say for whom it speaks; else its forwarding fields are dropped.
         """
         self.request_line = request_line
         self.head = head
@@ -85,6 +95,7 @@ class HeadRules:
         self.underscores = underscores
         self.merge_slashes = merge_slashes
         self.owned = owned if owned is not None else _OWNED
+        self.believes = believes
         self.counters = counters or EdgeCounters()
         self.names = {}
         self.hosts = {}
@@ -101,6 +112,9 @@ class HeadRules:
         """
         if lower in self.owned:
             self.counters.dropped_headers += 1
+            return False
+        if not self.believes and forwarding(lower):
+            # Here and not only where upstreams are spoken to: routes, filters and mounted resources read them too.
             return False
         if self.underscores == "keep" or (b"_" not in lower and b"." not in lower):
             return True

@@ -47,6 +47,12 @@ class GatewaySite(Site):
     settled: Callable[[IExchange], None]
     """Called once per exchange, after its done-hooks, those included that were refused before they had a route."""
 
+    rules: HeadRules
+    """What is asked of heads."""
+
+    trusting_rules: HeadRules
+    """The same for those of proxies that we trust."""
+
     most_connections: int
     """Open connections at most; lower than the listener's limit where the process may not open so many files."""
 
@@ -71,15 +77,20 @@ class GatewaySite(Site):
         self.settled = settled
         self.trusted = Networks(process.trusted_proxies)
         self.counters = EdgeCounters()
-        self.rules = HeadRules(
-            request_line=int(listener.limits.request_line),
-            head=int(listener.limits.head),
-            headers=listener.limits.headers,
-            underscores=listener.underscores,
-            merge_slashes=listener.merge_slashes,
-            owned=OwnedNames(process.identity_headers),
-            counters=self.counters,
-        )
+        owned = OwnedNames(process.identity_headers)
+        self.rules, self.trusting_rules = [
+            HeadRules(
+                request_line=int(listener.limits.request_line),
+                head=int(listener.limits.head),
+                headers=listener.limits.headers,
+                underscores=listener.underscores,
+                merge_slashes=listener.merge_slashes,
+                owned=owned,
+                believes=believes,
+                counters=self.counters,
+            )
+            for believes in (False, True)
+        ]
         self.proxy_status = proxy_status(process.name)
         self.channels = set()
         self.draining = False

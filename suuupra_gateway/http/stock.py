@@ -56,11 +56,12 @@ _log = Logger()
 class _Foreign:
     """What an exchange asks of its site, for requests whose site is not one of ours. Defaults, and nobody is told."""
 
-    __slots__ = ("limits", "rules", "trusted", "proxy_status", "settled")
+    __slots__ = ("limits", "rules", "trusting_rules", "trusted", "proxy_status", "settled")
 
     def __init__(self) -> None:
         self.limits = ListenerLimits()
-        self.rules = HeadRules()
+        self.rules = HeadRules(believes=False)
+        self.trusting_rules = HeadRules()
         self.trusted = Networks(())
         self.proxy_status = proxy_status(ProcessSpec().name)
         self.settled: Callable[[IExchange], None] = ignore
@@ -171,7 +172,7 @@ class RequestExchange(Exchange):
         channel = _RequestChannel(request, site)
         refused: GatewayError | None = None
         try:
-            head = _head_of(request, site.rules)
+            head = _head_of(request, site.trusting_rules if channel.peer in site.trusted else site.rules)
         except GatewayError as error:
             refused = error
             head = RequestHead(request.method, b"", [], target=request.uri)

@@ -108,6 +108,13 @@ def test_nobody_is_believed_who_is_not_trusted(stack):
     assert one.exchange.id != b"mine"
 
 
+def test_routes_and_filters_do_not_see_what_strangers_say_of_others(stack):
+    one = stack(nothing)
+    said = (b"X-Forwarded-For: 10.0.0.1", b"x-forwarded-user: root", b"Forwarded: for=10.0.0.1", b"X-Real-IP: 10.0.0.1")
+    one.send(GET[:-2] + b"\r\n".join((*said, b"X-Kept: 1")) + b"\r\n\r\n")
+    assert sorted(name for name, _ in one.exchange.head.headers) == [b"host", b"x-kept"]
+
+
 def test_escapes_that_many_routes_refuse_are_flagged(stack):
     one = stack(nothing)
     one.send(b"GET /a%2fb HTTP/1.1\r\n" + HOST + b"\r\n")

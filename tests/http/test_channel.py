@@ -190,6 +190,7 @@ def test_trusted_proxies_are_believed():
     assert (edge.exchange.client, edge.exchange.peer) == ("1.2.3.4", "192.0.2.7")
     assert edge.exchange.secure
     assert edge.exchange.id == b"abc"
+    assert edge.exchange.head.get(b"x-forwarded-for") == b"6.6.6.6, 1.2.3.4, 192.0.2.9"
 
 
 @pytest.mark.parametrize("id", [b"a b", b"", b"x" * 65, b"a\xff"])

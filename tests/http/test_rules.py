@@ -72,3 +72,14 @@ def test_nominated_fields_are_gone_before_any_filter_sets_one_of_the_same_name()
 
 def test_several_connection_fields_nominate_together():
     assert read(b"Connection: x-a", b"Connection: x-b", b"X-A: 1", b"X-B: 2", b"X-C: 3")[2:] == [(b"x-c", b"3")]
+
+
+@pytest.mark.parametrize(
+    "name", [b"X-Forwarded-For", b"x_forwarded_for", b"X-Forwarded-User", b"Forwarded", b"X.Real.IP"]
+)
+def test_only_those_we_trust_may_say_for_whom_they_speak(name):
+    strict = HeadRules(underscores="keep", believes=False)
+    for _ in range(2):
+        assert read(name + b": 1", b"X-A: 1", rules=strict) == [(b"x-a", b"1")]
+    assert read(name + b": 1", rules=HeadRules(underscores="keep")) == [(name.lower(), b"1")]
+    assert read(b"X-Forwarded: 1", rules=strict) == [(b"x-forwarded", b"1")]
