@@ -115,7 +115,9 @@ def bind(listener: ListenerSpec, slots: int, manager: Manager) -> BoundListener:
     try:
         address = Address.parse(listener.address)
         if address.path:
-            sock, inode = bind_unix(address.path, listener.backlog, mode=0o666)
+            # Who sends a PROXY protocol header is believed whatever it says, so not everybody on this machine may.
+            mode = 0o660 if listener.proxy_protocol else 0o666
+            sock, inode = bind_unix(address.path, listener.backlog, mode=mode)
             return BoundListener(listener.name, listener.address, (sock,), path=address.path, inode=inode)
         if slotted(listener) and slots > 0:
             return BoundListener(

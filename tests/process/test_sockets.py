@@ -104,6 +104,12 @@ def test_a_unix_socket_is_open_to_all_who_may_reach_it_and_removed_at_the_end(bo
     assert not path.exists()
 
 
+def test_not_everybody_may_announce_clients_over_a_unix_socket(bound, tmp_path):
+    path = tmp_path / "gateway.sock"
+    bound(f"unix:{path}", proxy_protocol=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
 def test_a_unix_socket_left_behind_is_replaced(bound, tmp_path):
     path = tmp_path / "gateway.sock"
     with socket.socket(socket.AF_UNIX) as dead:
