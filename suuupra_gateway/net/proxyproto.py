@@ -152,7 +152,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
 class ProxyProtocolFactory:
     """Builds the wrapped factory's protocols once their connections have been announced. Lives as long as its port."""
 
-    __slots__ = ("wrapped", "trusted", "sweep", "timeout", "doStart", "doStop")
+    __slots__ = ("wrapped", "trusted", "sweep", "timeout", "doStart", "doStop", "_told")
 
     log = Logger()
 
@@ -169,12 +169,21 @@ class ProxyProtocolFactory:
         self.timeout = timeout
         self.doStart = wrapped.doStart
         self.doStop = wrapped.doStop
+        self._told = -math.inf
+
+    def complain(self, text: str, **fields: object) -> None:
+        """Log a warning, once per second: whoever can connect must not be able to fill the log."""
+        if self.sweep is not None:
+            if self.sweep.now - self._told < 1.0:
+                return
+            self._told = self.sweep.now
+        self.log.warn(text, **fields)
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
         """A connection came; None, which closes it, unless the peer is trusted."""
         if isinstance(addr, UNIXAddress) or getattr(addr, "host", None) in self.trusted:
             return _Announcement(self)
-        self.log.warn("{peer} may not send a PROXY protocol header: it is no trusted proxy", peer=addr)
+        self.complain("{peer} may not send a PROXY protocol header: it is no trusted proxy", peer=addr)
         return None
 
 
@@ -220,7 +229,7 @@ class _Announcement:
         except ValueError as reason:
             self._data = b""
             peer = self._transport.getPeer()
-            self._factory.log.warn("{peer} sent {reason}", peer=peer, reason=str(reason))
+            self._factory.complain("{peer} sent {reason}", peer=peer, reason=str(reason))
             self._transport.abortConnection()
             return
         if header is not None:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from suuupra_gateway.net.networks import Networks
@@ -338,3 +339,19 @@ def test_a_lost_connection_ends_the_wait(clock, sweep):
     wire.protocol.connectionLost(Failure(ConnectionDone()))
     clock.pump([0.5] * 10)
     assert not wire.transport.aborted
+
+
+def test_those_who_are_refused_cannot_fill_the_log(clock, sweep):
+    told = []
+    globalLogPublisher.addObserver(told.append)
+    try:
+        wire = Wire(sweep=sweep)
+        for _ in range(20):
+            assert wire.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)) is None
+        wire.send(b"rubbish")
+        assert wire.transport.aborted
+        clock.pump([0.5] * 3)
+        wire.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+    finally:
+        globalLogPublisher.removeObserver(told.append)
+    assert len([event for event in told if event["log_namespace"].endswith("ProxyProtocolFactory")]) == 2
