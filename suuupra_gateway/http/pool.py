@@ -107,7 +107,8 @@ class Pool:
             return self._make()
         if len(self._waiting) >= self._most_waiting:
             return fail(PoolFull(f"{self._most} connections in use, {len(self._waiting)} requests waiting"))
-        waiter = _Waiter(self, self._sweep.now + self._pool_timeout)
+        # Not `Sweep.now`, which is up to a tick old, and more on a busy machine: nobody is to be sent away too early.
+        waiter = _Waiter(self, self._sweep.monotonic() + self._pool_timeout)
         self._waiting.append(waiter)
         self._sweep.watch(waiter)
         return waiter.deferred

@@ -341,10 +341,11 @@ def test_others_on_the_way_are_no_loop():
 @pytest.mark.parametrize(
     "via", [b"a" * 32_000, b"a " * 16_000, b" \t" * 16_000 + b"a", b"," * 32_000, b"a,b c" * 6_000]
 )
-def test_the_longest_via_is_read_in_no_time(via):
-    start = time.perf_counter()
+def test_the_longest_via_is_read_in_linear_time(via):
+    """What was quadratic here took fifteen seconds of CPU; what is linear takes milliseconds on the slowest machine."""
+    start = time.process_time()
     composed((b"via", via))
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 3
 
 
 def test_answers_get_a_via_with_the_version_that_they_came_with():
