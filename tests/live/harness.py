@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 TWISTD = Path(sys.executable).with_name("twistd")
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take on a machine with better things to do."""
 
 
