@@ -4,6 +4,7 @@ What holds for all tests: how hypothesis searches, and that what takes longest b
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent
 LONGEST = ("test_packaging.py", "live", "contract", "fuzz")
 """Parts that take longest. When several processes share the tests, the last one to start should be short."""
+
+# A shell lets its background jobs ignore SIGINT, and so would every process that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests share the machine with each other: how long an example takes says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
