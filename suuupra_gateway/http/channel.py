@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from suuupra_gateway.errors import BodyTooLarge, ClientGone, Draining, GatewayError, RequestTimeout, wrap
-from suuupra_gateway.http import grammar, wire
+from suuupra_gateway.http import wire
 from suuupra_gateway.http.body import Body
 from suuupra_gateway.http.client import BUSY, DRAINING, HEADS, OVER, ClientConnection
 from suuupra_gateway.http.cycle import BROKEN, DRAIN, NEXT, RECEIVED, RECEIVING, STEP, WAITING
 from suuupra_gateway.http.exchange import Exchange
-from suuupra_gateway.http.message import Reply, RequestHead, values
-from suuupra_gateway.net.networks import client_of
+from suuupra_gateway.http.message import Reply, RequestHead
+from suuupra_gateway.http.trust import believe
 
 if TYPE_CHECKING:
     from suuupra_gateway.http.site import GatewaySite
@@ -142,7 +142,7 @@ class EdgeChannel(ClientConnection):
                 request = RECEIVING if intake.open else RECEIVED
                 exchange = Exchange(self, head, request, site.sweep.monotonic(), site.next_id())
                 if self.trusted:
-                    self._believe(exchange)
+                    believe(exchange, site.trusted)
                 self.exchange = exchange
                 try:
                     self._render(exchange)
@@ -162,17 +162,6 @@ class EdgeChannel(ClientConnection):
             self.in_head = True
             self.due(self.site.timeouts.head)
         self.listen()
-
-    def _believe(self, exchange: Exchange) -> None:
-        """Let a trusted proxy say who the client is, and how it spoke."""
-        head = exchange.head
-        exchange.client = client_of(self.peer, values(head.headers, b"x-forwarded-for"), self.site.trusted)
-        protocol = head.get(b"x-forwarded-proto")
-        if protocol is not None:
-            exchange.secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
-        id = head.get(b"x-request-id")
-        if id is not None and grammar.request_id(id):
-            exchange.id = id
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what did not become an exchange, and close: what follows is not to be trusted (RFC 9112 section 11.2)."""

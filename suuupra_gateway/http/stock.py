@@ -41,9 +41,10 @@ from suuupra_gateway.http.message import Pairs, RequestHead, ResponseHead, value
 from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.http.site import GatewaySite, ignore
 from suuupra_gateway.http.target import parse_target
+from suuupra_gateway.http.trust import believe
 from suuupra_gateway.http.wire import response_head
 from suuupra_gateway.interfaces import IExchange
-from suuupra_gateway.net.networks import Networks, client_of, normal
+from suuupra_gateway.net.networks import Networks, normal
 
 _VERSIONS: Final = {b"HTTP/1.0": b"1.0", b"HTTP/1.1": b"1.1", b"HTTP/2": b"2"}
 
@@ -184,21 +185,12 @@ class RequestExchange(Exchange):
             b"",
         )
         if channel.peer in site.trusted:
-            self._believe(site.trusted)
-        if grammar.request_id(self.id) is None:
+            believe(self, site.trusted)
+        if not self.id:
             self.id = site.next_id()
         request.notifyFinish().addErrback(self._lost)
         if refused is not None:
             self.abort(refused)
-
-    def _believe(self, trusted: Networks) -> None:
-        """Take what a trusted proxy says of its client."""
-        head = self.head
-        self.client = client_of(self.peer, values(head.headers, b"x-forwarded-for"), trusted)
-        protocol = head.get(b"x-forwarded-proto")
-        if protocol is not None:
-            self.secure = protocol.rpartition(b",")[2].strip(b" \t").lower() == b"https"
-        self.id = head.get(b"x-request-id") or b""
 
     def inform(self, head: ResponseHead) -> None:
         """Interim answers cannot be sent by way of Twisted Web; nobody may depend on them (RFC 9110 section 15.2)."""
