@@ -134,6 +134,13 @@ class Unauthorized(_Denied):
     status, code, title = 401, "unauthorized", "Unauthorized"
 
 
+class AuthUnavailable(GatewayError):
+    """Whoever decides about a credential cannot be asked, and there is no earlier decision; the reply carries ``Retry-After``."""
+
+    status, code, title = 503, "auth_unavailable", "Authentication is unavailable"
+    token = "destination_unavailable"
+
+
 class Forbidden(_Denied):
     """The caller is known, or need not be, but may not do this."""
 

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import ITransport
 
+    from suuupra_gateway.auth.principal import Cached, Principal, Refused, Undecided
     from suuupra_gateway.errors import GatewayError
     from suuupra_gateway.http.message import Reply, RequestHead, ResponseHead
     from suuupra_gateway.http.outcome import Outcome
+
+    Answer = Principal | Cached | Refused | Undecided | Reply | None
+    """What a credential can answer; see `auth.principal`."""
 
 
 class BodySink(Protocol):
@@ -85,7 +89,8 @@ class IExchange(Interface):
     arrived: float = Attribute("time.monotonic() when the head was complete.")
     deadline: float = Attribute("time.monotonic() after which the exchange is abandoned; inf for never.")
     route: IRoute | None = Attribute("The RouteResource that was matched, or None.")
-    principal: object = Attribute("Who is calling, or None.")
+    principal: Principal | None = Attribute("Who is calling; None before that is known, and on public routes.")
+    certificate: bytes | None = Attribute("The client's certificate in DER if TLS has verified one; None otherwise.")
     body: IBody = Attribute("The request's body; `head.has_body` tells whether there is one.")
     outcome: Outcome = Attribute("What is known so far for log and metrics.")
     slots: list[object] = Attribute("One place per filter that asked the plan for it.")
@@ -151,6 +156,58 @@ class Resident(Protocol):
 
     def retire(self) -> Awaitable[None] | None:
         """No plan claims it any more: finish what is in flight, take nothing new, give everything back."""
+
+
+class Credential(Protocol):
+    """One way of proving who one is, as a route asks for it. Lives as long as its plan; what is remembered lives elsewhere."""
+
+    kind: str
+    """Its key in configuration files: ``jwt``, ``api-key``, …"""
+
+    provider: str
+    """Name of who vouches, for metrics; empty if that is us."""
+
+    challenge: bytes
+    """What `WWW-Authenticate` says of it on a 401, without error parameters (RFC 9110 section 11.6.1); empty for nothing."""
+
+    def check(self, exchange: IExchange) -> Answer | Awaitable[Answer]:
+        """
+        What this request's credential is worth. Has no effect on the exchange.
+
+        Synchronous whenever nobody has to be asked. Raises nothing but bugs; never blocks.
+        """
+
+    def conceal(self, head: RequestHead) -> None:
+        """Take what it reads out of the head, before upstreams see it. Idempotent."""
+
+    def presented(self, head: RequestHead) -> bool:
+        """Whether the head holds anything that it would read; for ``explain``."""
+
+
+class Board(Protocol):
+    """
+    What the supervisor knows and all workers should, as seen by one worker.
+
+    A topic is a short text such as ``provider:suuupra:1f2e``. *Values* stay: whoever watches a topic learns the latest one,
+    also after a restart. *Events* pass: only who listens hears them. Both are bytes, of at most 4 MiB and 8 KiB. All callbacks
+    are called from the reactor; one that raises is logged.
+    """
+
+    def watch(self, topic: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call back with the value of ``topic``, now if there is one and at each change. Call what is returned to end it."""
+
+    def listen(self, topic: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call back with each event of ``topic``. Call what is returned to end it."""
+
+    def ask(self, topic: str, question: bytes) -> Deferred[bytes]:
+        """Ask the supervisor. Errback `NoAnswer` if it cannot be asked, does not know the topic, or takes over 10 seconds."""
+
+    def tell(self, topic: str, event: bytes) -> None:
+        """Let the supervisor, and through it all workers (this one too), hear an event. Best effort."""
+
+
+class NoAnswer(Exception):
+    """The supervisor did not answer; the message says why."""
 
 
 class IControl(Interface):

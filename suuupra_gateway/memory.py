@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
+from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.errors import BodyTooLarge, Bug, ClientGone, GatewayError
 from suuupra_gateway.hooks import run_done, run_reply
 from suuupra_gateway.http.local import compose, proxy_status
@@ -207,7 +208,8 @@ class MemoryExchange:
         self.arrived = 0.0
         self.deadline = inf
         self.route: IRoute | None = None
-        self.principal: object = None
+        self.principal: Principal | None = None
+        self.certificate: bytes | None = None
         self.body: IBody = body if body is not None else MemoryBody(declared=head.content_length)
         self.outcome = Outcome()
         self.slots: list[object] = []

@@ -195,7 +195,7 @@ class Walk:
             host=_text(head.host) if head is not None else "",
             path=self.path,
             route=route.name if route is not None else None,
-            auth=(route.spec.auth or "required") if route is not None else None,
+            auth=("none" if route.spec.auth == "none" else "required") if route is not None else None,
             params=tuple((name, _text(value)) for name, value in ((head and head.params) or {}).items()),
             misses=misses,
             more_misses=more,

@@ -27,6 +27,7 @@ ROWS = (
     {"filters", "targets"},
     {"routing"},
     {"residents", "memory", "steps", "sink"},
+    {"identity"},
     {"plan", "logs", "events"},
     {"walk", "lint"},
     {"trace"},
@@ -38,6 +39,7 @@ ROWS = (
 """From the ground up: a part may import those of the rows below its own, and none of its own row."""
 
 FOR_TYPES = {
+    ("interfaces", "auth"): "signatures of the seams speak of principals and of how credentials turn out",
     ("interfaces", "http"): "signatures of the seams speak of heads, replies and outcomes",
     ("tally", "http"): "what is counted is told apart by types of the layer above, which need it",
 }

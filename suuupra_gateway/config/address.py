@@ -106,3 +106,15 @@ def endpoint_url(value: str) -> str:
         )
     host, port = parts
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def store_url(value: str) -> str:
+    """Check ``redis://host:port/db``, ``rediss://host:port/db`` or ``unix:/path``; port and number may be left out."""
+    if _unix(value):
+        return value
+    scheme, separator, rest = value.partition("://")
+    authority, _, number = rest.partition("/")
+    sound = separator and scheme in ("redis", "rediss") and re.fullmatch(r"[0-9]{0,3}", number)
+    if not sound or _authority(authority, 6379) is None:
+        raise expected("a store such as redis://127.0.0.1:6379/0, rediss://redis.internal or unix:/run/redis.sock")
+    return value

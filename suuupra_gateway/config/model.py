@@ -10,8 +10,34 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from suuupra_gateway.config.auth import (
+    ApiKeySpec,
+    AuthSpec,
+    CertificateSpec,
+    ClaimSpec,
+    CredentialEntry,
+    ForwardedSpec,
+    IntrospectedSpec,
+    JwtSpec,
+    SessionCredentialSpec,
+    Wanted,
+)
+from suuupra_gateway.config.identity import (
+    ApiKeysSpec,
+    AssertionSpec,
+    CacheSpec,
+    ClaimNames,
+    ClientCertificateSpec,
+    ForwardAuthSpec,
+    IdentitySpec,
+    IntrospectionSpec,
+    LoginSpec,
+    PrincipalHeaders,
+    ProviderSpec,
+    SessionSpec,
+)
 from suuupra_gateway.config.listener import ListenerLimits, ListenerSpec, ListenerTimeouts
-from suuupra_gateway.config.process import AccessLogSpec, AdminSpec, ProcessSpec
+from suuupra_gateway.config.process import AccessLogSpec, AdminSpec, AdminTokenSpec, ProcessSpec
 from suuupra_gateway.config.route import (
     FilterEntry,
     MatchSpec,
@@ -34,6 +60,7 @@ from suuupra_gateway.config.spec import (
     Shorthand,
     Spec,
 )
+from suuupra_gateway.config.store import StoreSpec
 from suuupra_gateway.config.target import (
     FixedSpec,
     MountSpec,
@@ -55,19 +82,37 @@ from suuupra_gateway.config.upstream import (
 __all__ = [
     "AccessLogSpec",
     "AdminSpec",
+    "AdminTokenSpec",
+    "ApiKeySpec",
+    "ApiKeysSpec",
+    "AssertionSpec",
+    "AuthSpec",
     "BalanceSpec",
+    "CacheSpec",
+    "CertificateSpec",
     "Cidr",
+    "ClaimNames",
+    "ClaimSpec",
+    "ClientCertificateSpec",
+    "CredentialEntry",
     "EndpointSpec",
     "FilePath",
     "FilterEntry",
     "FixedSpec",
     "Flag",
+    "ForwardAuthSpec",
+    "ForwardedSpec",
     "GatewayConfig",
     "HeaderName",
     "HeaderPairs",
+    "IdentitySpec",
+    "IntrospectedSpec",
+    "IntrospectionSpec",
+    "JwtSpec",
     "ListenerLimits",
     "ListenerSpec",
     "ListenerTimeouts",
+    "LoginSpec",
     "MatchSpec",
     "MountSpec",
     "Name",
@@ -75,7 +120,9 @@ __all__ = [
     "Pairs",
     "PoolSpec",
     "Positive",
+    "PrincipalHeaders",
     "ProcessSpec",
+    "ProviderSpec",
     "ProxySpec",
     "RedirectSpec",
     "RetrySpec",
@@ -83,13 +130,17 @@ __all__ = [
     "RouteTestExpect",
     "RouteTestRequest",
     "RouteTestSpec",
+    "SessionCredentialSpec",
+    "SessionSpec",
     "Shorthand",
     "Spec",
     "SplitSpec",
+    "StoreSpec",
     "TargetSpec",
     "UpstreamSpec",
     "UpstreamTLS",
     "UpstreamTimeouts",
+    "Wanted",
 ]
 
 
@@ -117,6 +168,9 @@ class GatewayConfig(Spec):
 
     listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1)]
     """The sockets that clients connect to; at least one."""
+
+    identity: IdentitySpec = IdentitySpec()
+    """By what callers prove who they are."""
 
     upstreams: Annotated[tuple[UpstreamSpec, ...], Named(UpstreamSpec)] = ()
     """By name: sets of endpoints and how to choose among them."""

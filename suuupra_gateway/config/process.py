@@ -9,8 +9,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from suuupra_gateway.config.address import admin_address
-from suuupra_gateway.config.spec import Cidr, Flag, Name, Spec
-from suuupra_gateway.config.units import Duration
+from suuupra_gateway.config.spec import Cidr, Flag, Name, Named, Spec
+from suuupra_gateway.config.store import StoreSpec
+from suuupra_gateway.config.units import Duration, Secret
+
+AdminScope = Literal["keys.read", "keys.write", "revoke"]
+"""What a token of the admin API may be allowed: to read about API keys, to change them, to revoke sessions and tokens."""
 
 
 class ProcessSpec(Spec):
@@ -27,6 +31,12 @@ class ProcessSpec(Spec):
 
     run_dir: str = ""
     """Where plans are handed to workers; by default ``$RUNTIME_DIRECTORY``, else a private temporary directory."""
+
+    state_dir: str = ""
+    """What must outlive restarts (key sets, API keys); by default ``$STATE_DIRECTORY``, else nothing does."""
+
+    store: StoreSpec | None = None
+    """The Redis that all machines share. Without one this host is alone, and keeps what it must in files of its own."""
 
     restart_backoff: tuple[Duration, Duration] = (Duration(0.1), Duration(10.0))
     """First and longest pause before a worker that died is started again; doubled each time it dies young."""
@@ -58,11 +68,27 @@ class AccessLogSpec(Spec):
     """Whether query strings are written; they often hold secrets."""
 
 
+class AdminTokenSpec(Spec):
+    """A bearer token for the admin API."""
+
+    name: Name = ""
+    """The key under ``tokens``; in the audit log."""
+
+    secret: Secret
+    """At least 32 characters."""
+
+    scopes: Annotated[tuple[AdminScope, ...], Field(min_length=1)]
+    """What it may do."""
+
+
 class AdminSpec(Spec):
     """``admin:``, the supervisor's own listener: metrics, health, API."""
 
     address: Annotated[str, AfterValidator(admin_address)] = "127.0.0.1:9900"
     """``host:port``, ``[v6]:port`` or ``unix:/path``; or ``off``."""
+
+    tokens: Annotated[tuple[AdminTokenSpec, ...], Named(AdminTokenSpec)] = ()
+    """By name: who may do more than look at the state. On a UNIX socket its permissions decide, and everything is allowed."""
 
     hosts: tuple[str, ...] = ("localhost",)
     """Further ``Host`` names that are answered; addresses of the listener always are (DNS rebinding)."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from suuupra_gateway.config.auth import AuthSpec
 from suuupra_gateway.config.spec import (
     METHOD,
     Flag,
@@ -118,8 +119,8 @@ class RouteSpec(Spec):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Above all other rules of precedence; higher goes first."""
 
-    auth: Literal["none"] | None = None
-    """Routes are private unless ``none`` is written."""
+    auth: Literal["none"] | AuthSpec | None = None
+    """Who may use it. Routes are private unless ``none`` is written."""
 
     filters: tuple[FilterEntry, ...] = ()
     """What is done on the way, in this order inside each phase."""

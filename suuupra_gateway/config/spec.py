@@ -12,6 +12,7 @@ import ipaddress
 import os
 import re
 from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -214,15 +215,17 @@ class Named:
     Marks ``tuple[SomeSpec, ...]`` whose file form is a mapping of names to specs, each without its ``name``.
 
     :param spec: the spec; its field ``name`` is filled from the key.
+    :param key: what keys must match; None for anything.
     """
 
-    __slots__ = ("spec",)
+    __slots__ = ("spec", "key")
 
-    def __init__(self, spec: type[Spec]) -> None:
+    def __init__(self, spec: type[Spec], key: str | None = NAME) -> None:
         self.spec = spec
+        self.key = key
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        mapping = core_schema.dict_schema(core_schema.str_schema(pattern=NAME), handler.generate_schema(self.spec))
+        mapping = core_schema.dict_schema(core_schema.str_schema(pattern=self.key), handler.generate_schema(self.spec))
         return core_schema.no_info_after_validator_function(
             self._named,
             core_schema.no_info_before_validator_function(self._mapping, mapping),
@@ -264,4 +267,16 @@ def absolute_path(value: str) -> str:
     """Check that a path begins with ``/`` and is a path alone."""
     if value and (value[0] != "/" or "?" in value or "#" in value):
         raise expected("a path that begins with / and holds no ? or #")
+    return value
+
+
+def web_url(value: str) -> str:
+    """Check that a text is an absolute ``http`` or ``https`` URL without fragment or user."""
+    try:
+        split = urlsplit(value)
+        sound = split.scheme in ("http", "https") and bool(split.hostname) and (split.port is None or split.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or split.fragment or "@" in split.netloc or re.search(r"[\x00-\x20\x7f-\U0010ffff\\\\]", value):
+        raise expected("a URL such as https://id.example.org/path")
     return value

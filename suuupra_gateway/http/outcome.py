@@ -26,6 +26,7 @@ class Outcome:
         "answered",
         "ended",
         "upstream_error",
+        "auth",
     )
 
     status: int
@@ -73,6 +74,12 @@ class Outcome:
     upstream_error: GatewayError | None
     """Error of the last failed attempt, even if a later one succeeded."""
 
+    auth: str
+    """
+    Why a credential was refused, or where the decision came from when it was not made for this request: a stable word, see
+    `auth.principal`; empty for all else.
+    """
+
     def __init__(self) -> None:
         self.status = 0
         self.error = None
@@ -84,3 +91,4 @@ class Outcome:
         self.received = 0
         self.filtered = self.chosen = self.connected = self.first_byte = self.answered = self.ended = 0.0
         self.upstream_error = None
+        self.auth = ""

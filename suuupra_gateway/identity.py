@@ -1,0 +1,3 @@
+"""
+What a plan's routes authenticate by: from ``identity:`` in the configuration to live credentials.
+"""
