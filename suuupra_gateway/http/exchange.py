@@ -40,6 +40,7 @@ from suuupra_gateway.http.message import Pairs, Reply, RequestHead, ResponseHead
 from suuupra_gateway.http.outcome import Outcome
 from suuupra_gateway.http.wire import interim_head, last_chunk, response_head
 from suuupra_gateway.interfaces import IExchange, IRoute
+from suuupra_gateway.net.peer import certificate_of
 
 if TYPE_CHECKING:
     from suuupra_gateway.http.channel import EdgeChannel
@@ -48,7 +49,6 @@ _LENGTH: Final = 0
 _CHUNKED: Final = 1
 _UNTIL_CLOSE: Final = 2
 _BODILESS: Final = 3
-
 _JOINED: Final = 16 * 1024
 """First pieces below this are copied behind the head, so that both leave in one write; larger ones are not worth a copy."""
 
@@ -88,7 +88,7 @@ class Exchange:
     )
 
     route: IRoute | None
-    principal: object
+    principal: Any
     body: Body
     slots: list[object]
 
@@ -131,6 +131,8 @@ class Exchange:
         if name == "slots":
             self.slots = []
             return self.slots
+        if name == "certificate":
+            return certificate_of(self.channel.transport)
         raise AttributeError(name)
 
     # -- the answer -------------------------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ def forwarding(name: bytes) -> bool:
     return plain.startswith(b"x-forwarded-") or plain in _FORWARDING
 
 
-_FORWARDING: Final = frozenset({b"forwarded", b"x-real-ip"})
+_FORWARDING: Final = frozenset({b"forwarded", b"x-real-ip", b"client-cert", b"client-cert-chain"})
+"""The latter two tell of the TLS that a proxy has ended (RFC 9440)."""
+
 _OWNED: Final = OwnedNames(ProcessSpec().identity_headers)
 
 

@@ -105,6 +105,11 @@ class _RequestChannel:
         self.keep = True
         self._feeding = False
 
+    @property
+    def transport(self) -> Any:
+        """The connection, if there is one."""
+        return getattr(self.request, "transport", None)
+
     def body_wanted(self, body: Body) -> None:
         """Deliver what was buffered, as long as it is wanted. Never recursive."""
         exchange = body._exchange
