@@ -71,6 +71,9 @@ _LONGEST_NAME: Final = 64
 _LONGEST_TAIL: Final = 1024
 """Bytes of forwarding fields, those of the client included, that are worth remembering."""
 
+_LONGEST_FIELDS: Final = 8 * 1024
+"""Bytes of composed fields that a connection may keep; filters may have added any number of them."""
+
 _OPTION: Final = re.compile(rb"[^\s,]+")
 _HOST_CHARS: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=:%\[\]-]*").fullmatch
 
@@ -185,7 +188,7 @@ class Hygiene:
         if line.count(b"\n") != 1 or line.count(b"\r") != 1:
             raise Bug("a line break in the request line")
         block = head.block
-        if block is not None and block.composer is self and not head.prefix and head.headers == block.pairs:
+        if block is not None and block.composer is self and not head.prefix and head.headers == block.edited:
             fields = block.composed
         else:
             fields = self._fields(exchange)
@@ -231,8 +234,9 @@ class Hygiene:
             raise Bug("a line break in the request's head")
         fields += own
         block = head.block
-        if block is not None and not closely and not head.prefix and head.headers == block.pairs:
+        if block is not None and not closely and not head.prefix and len(fields) <= _LONGEST_FIELDS:
             block.composer = self
+            block.edited = head.headers.copy()
             block.composed = fields
         return fields
 

@@ -56,7 +56,7 @@ class FieldBlock:
     head is recognised by one comparison instead of being taken apart and put together again. Only heads without a body.
     """
 
-    __slots__ = ("lines", "pairs", "authority", "host", "keep", "composer", "composed")
+    __slots__ = ("lines", "pairs", "authority", "host", "keep", "composer", "edited", "composed")
 
     def __init__(self, lines: bytes, pairs: Pairs, authority: bytes, host: bytes, keep: bool) -> None:
         self.lines = lines
@@ -66,8 +66,10 @@ class FieldBlock:
         self.keep = keep
         self.composer: object = None
         """The `Hygiene` that made `composed`."""
+        self.edited: Pairs = []
+        """What filters had made of `pairs` when `composed` was made: with the same route and caller they make the same again."""
         self.composed = b""
-        """The fields as they go to an upstream, if nobody has edited them."""
+        """`edited` as it goes to an upstream."""
 
 
 class RequestHead:

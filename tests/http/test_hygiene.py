@@ -468,7 +468,27 @@ def test_a_repeated_head_is_composed_once_and_its_request_line_each_time():
     )
 
 
-def test_what_a_filter_edits_in_a_repeated_head_is_sent_and_not_remembered():
+def test_what_filters_make_of_a_repeated_head_is_composed_once_too():
+    rules = hygiene()
+    made = repeated((b"accept", b"*/*"), (b"authorization", b"secret"))
+    for user in (b"alice", b"alice", b"bob"):
+        made.head.headers = [(b"accept", b"*/*"), (b"x-user-id", user)]
+        fields = head_fields(rules.request_head(made, b"", 1, None))
+        assert (b"x-user-id", user) in fields
+        assert b"authorization" not in dict(fields)
+        assert made.head.block.edited == made.head.headers
+        assert made.head.block.edited is not made.head.headers  # what is done to the head afterwards must not get there
+
+
+def test_fields_beyond_measure_are_not_remembered():
+    rules = hygiene()
+    made = repeated((b"accept", b"*/*"))
+    made.head.headers.append((b"x-long", b"x" * 10_000))
+    rules.request_head(made, b"", 1, None)
+    assert made.head.block.composer is None
+
+
+def test_what_a_filter_edits_in_a_repeated_head_is_sent():
     rules = hygiene()
     made = repeated((b"accept", b"*/*"))
     plain = rules.request_head(made, b"", 1, None)
