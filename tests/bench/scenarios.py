@@ -54,7 +54,7 @@ def upstream(run: Run) -> Iterator[int]:
         running.stop()
 
 
-def _place(run: Run, name: str, port: int, **more: Any) -> Place:
+def place(run: Run, name: str, port: int, **more: Any) -> Place:
     folder = run.folder / name
     folder.mkdir(exist_ok=True)
     return Place(folder, port, **more)
@@ -71,7 +71,7 @@ def turn(
     return used / max(load.requests, 1) * 1e6, load
 
 
-def _rows(samples: dict[str, list[tuple[float, Load]]], base: str = "nginx") -> dict[str, Any]:
+def rows(samples: dict[str, list[tuple[float, Load]]], base: str = "nginx") -> dict[str, Any]:
     """The table: printed and returned."""
     medians = {name: statistics.median(cost for cost, _ in taken) for name, taken in samples.items() if taken}
     table: dict[str, Any] = {}
@@ -127,11 +127,11 @@ def relay(run: Run) -> dict[str, Any]:
                 if run.only_peers and name not in run.only_peers:
                     continue
                 try:
-                    started[name] = start(_place(run, name, port))
+                    started[name] = start(place(run, name, port))
                 except (OSError, RuntimeError, subprocess.CalledProcessError) as reason:
                     missing[name] = str(reason)
                     print(f"   left out: {name}: {reason}", flush=True)
-            table = _rows(_turns(run, started))
+            table = rows(_turns(run, started))
         finally:
             for running in started.values():
                 running.stop()
@@ -156,10 +156,10 @@ end
         try:
             for name in ("nginx", "suuupra", "envoy"):
                 try:
-                    started[name] = peers.PEERS[name](_place(run, name, port))
+                    started[name] = peers.PEERS[name](place(run, name, port))
                 except (OSError, RuntimeError, subprocess.CalledProcessError) as reason:
                     print(f"   left out: {name}: {reason}", flush=True)
-            table = _rows(_turns(run, started, script=str(script)))
+            table = rows(_turns(run, started, script=str(script)))
         finally:
             for running in started.values():
                 running.stop()
@@ -169,11 +169,11 @@ end
 def workers(run: Run) -> dict[str, Any]:
     """CPU per request with one worker and with two: what sharing costs (target 4)."""
     with upstream(run) as port:
-        one = peers.gateway(_place(run, "one", port), name="one")
-        two = peers.gateway(_place(run, "two", port, workers=2, core="0,1"), name="two")
+        one = peers.gateway(place(run, "one", port), name="one")
+        two = peers.gateway(place(run, "two", port, workers=2, core="0,1"), name="two")
         try:
             samples = _turns(run, {"one": one, "two": two})
-            table = _rows(samples, base="one")
+            table = rows(samples, base="one")
         finally:
             one.stop()
             two.stop()
@@ -188,8 +188,8 @@ def latency(run: Run) -> dict[str, Any]:
     from tests.bench.paced import paced
 
     with upstream(run) as port:
-        running = peers.gateway(_place(run, "gateway", port))
-        rival = peers.nginx(_place(run, "nginx", port))
+        running = peers.gateway(place(run, "gateway", port))
+        rival = peers.nginx(place(run, "nginx", port))
         try:
             wrk(f"http://127.0.0.1:{running.port}/", seconds=2.0)
             full = wrk(f"http://127.0.0.1:{running.port}/", seconds=run.seconds).rate
@@ -221,12 +221,12 @@ def bodies(run: Run) -> dict[str, Any]:
 
     with upstream(run) as port:
         started = {
-            "nginx": peers.nginx(_place(run, "nginx", port)),
-            "suuupra": peers.gateway(_place(run, "gateway", port), name="suuupra"),
+            "nginx": peers.nginx(place(run, "nginx", port)),
+            "suuupra": peers.gateway(place(run, "gateway", port), name="suuupra"),
         }
         try:
             samples = _turns(run, started, path="/big", connections=8)
-            table = _rows(samples)
+            table = rows(samples)
             throughput = {
                 name: spread([load.transferred / load.seconds / 2**20 for _, load in taken])
                 for name, taken in samples.items()
@@ -238,7 +238,7 @@ def bodies(run: Run) -> dict[str, Any]:
     print(f"   MiB/s: { ({name: value['median'] for name, value in throughput.items()}) }; suuupra / nginx = {ratio}")
     growth = {}
     with sink_and_source() as port:
-        running = peers.gateway(_place(run, "bulk", port), name="bulk")
+        running = peers.gateway(place(run, "bulk", port), name="bulk")
         try:
             wrk(f"http://127.0.0.1:{running.port}/small", seconds=1.0)
             for name, move in (("down", download), ("up", upload)):
@@ -267,8 +267,8 @@ def routes(run: Run) -> dict[str, Any]:
         try:
             for count in (10, 1000, 10_000):
                 name = f"routes{count}"
-                started[name] = peers.gateway(_place(run, name, port), name=name, routes=_many_routes(count))
-            table = _rows(_turns(run, started), base="routes10")
+                started[name] = peers.gateway(place(run, name, port), name=name, routes=_many_routes(count))
+            table = rows(_turns(run, started), base="routes10")
         finally:
             for running in started.values():
                 running.stop()
@@ -279,7 +279,7 @@ def idle(run: Run) -> dict[str, Any]:
     """Memory of 10,000 idle keep-alive connections (target 7)."""
     count = 10_000
     with upstream(run) as port:
-        running = peers.gateway(_place(run, "gateway", port))
+        running = peers.gateway(place(run, "gateway", port))
         held: list[socket.socket] = []
         try:
             wrk(f"http://127.0.0.1:{running.port}/", seconds=2.0)
@@ -312,14 +312,14 @@ def reload(run: Run) -> dict[str, Any]:
     from tests.bench.paced import paced
 
     with upstream(run) as port:
-        place = _place(run, "gateway", port)
-        running = peers.gateway(place, routes=_many_routes(1000))
+        where = place(run, "gateway", port)
+        running = peers.gateway(where, routes=_many_routes(1000))
         try:
             url = f"http://127.0.0.1:{running.port}/v1/users/7"
             wrk(url, seconds=2.0)
             rate = wrk(url, seconds=run.seconds).rate / 2
             quiet, busy = [], []
-            path = place.folder / "suuupra.yaml"
+            path = where.folder / "suuupra.yaml"
             text = path.read_text()
             for number in range(run.turns):
                 quiet.append(paced(running.port, rate=rate, seconds=run.seconds))
