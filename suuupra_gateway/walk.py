@@ -13,10 +13,11 @@ from typing import Any, Final
 import attrs
 
 from suuupra_gateway.config.model import GatewayConfig, ProxySpec, RetrySpec, UpstreamSpec
+from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.errors import BodyTooLarge, GatewayError, wrap
 from suuupra_gateway.filters.base import Filter
 from suuupra_gateway.http.message import Reply, RequestHead
-from suuupra_gateway.http.rules import HeadRules, OwnedNames
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.memory import MemoryBody, MemoryExchange, Probe
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.plan import Plan, timeouts_of, upstream_names

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Final
 
+from suuupra_gateway.config.names import OwnedNames, folded
 from suuupra_gateway.errors import Bug, LoopDetected
 from suuupra_gateway.http.message import Pair, Pairs
-from suuupra_gateway.http.rules import OwnedNames, folded
 from suuupra_gateway.net.networks import Networks
 
 if TYPE_CHECKING:

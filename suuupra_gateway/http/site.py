@@ -15,10 +15,11 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from suuupra_gateway.config.model import ListenerSpec, ProcessSpec
+from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.http.channel import EdgeChannel
 from suuupra_gateway.http.counters import EdgeCounters
 from suuupra_gateway.http.local import proxy_status
-from suuupra_gateway.http.rules import HeadRules, OwnedNames
+from suuupra_gateway.http.rules import HeadRules
 from suuupra_gateway.interfaces import IExchange
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.net.sweep import Sweep

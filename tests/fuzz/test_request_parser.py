@@ -18,10 +18,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPFactory, Request
 
+from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.errors import GatewayError
 from suuupra_gateway.http.hygiene import remove_nominated, tokens
 from suuupra_gateway.http.intake import Intake
-from suuupra_gateway.http.rules import HeadRules, OwnedNames
+from suuupra_gateway.http.rules import HeadRules
 from tests.http import vectors
 
 

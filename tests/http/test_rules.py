@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.errors import BadRequest
 from suuupra_gateway.http.parser import RequestParser
-from suuupra_gateway.http.rules import HeadRules, OwnedNames
+from suuupra_gateway.http.rules import HeadRules
 
 
 def read(*lines: bytes, rules: HeadRules | None = None):
