@@ -62,6 +62,11 @@ _EXPECTED: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
 
 _COUNTED = ("too_short", "too_long", "string_too_short", "string_too_long")
 
+_SHAPES = frozenset(
+    kind for kind, words in _EXPECTED.items() if kind.endswith(("_type", "_parsing")) or words in (_MAPPING, _LIST)
+) | {"literal_error"}
+"""Errors of those members of a union to which a value is of the wrong shape, such as a mapping to a text."""
+
 
 def findings(errors: list[ErrorDetails], model: type[Spec], prefix: Loc, document: Document) -> Iterator[Finding]:
     """
@@ -74,9 +79,14 @@ def findings(errors: list[ErrorDetails], model: type[Spec], prefix: Loc, documen
         loc, key = _real(prefix, one["loc"], one["type"], document.tree)
         groups.setdefault((loc, key), []).append(one)
     for (loc, key), group in groups.items():
-        if group[0]["type"] in _COUNTED and any(
-            len(other) > len(loc) and other[: len(loc)] == loc for other, _ in groups
-        ):
+        beneath = any(len(other) > len(loc) and other[: len(loc)] == loc for other, _ in groups)
+        if isinstance(group[0]["input"], (dict, list)):
+            # A member of the right shape tells exactly what is wrong; that the others are of another shape is beside the point.
+            exact = [one for one in group if one["type"] not in _SHAPES]
+            if beneath and not exact:
+                continue
+            group = exact or group
+        if group[0]["type"] in _COUNTED and beneath:
             continue  # what is wrong in a list is not counted, so it may seem too short
         kinds = {one["type"] for one in group}
         if kinds == {"missing"}:
