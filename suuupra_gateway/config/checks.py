@@ -2,50 +2,24 @@
 What must hold between the parts of a configuration, beyond the form of each.
 
 Each check takes the parts that are well-formed, so that one mistake does not hide another. A new section brings its checks as
-functions in `WHOLE`, or in `ROUTE` for what concerns one route. What needs the compiled routing table (routes that tie or can
-never be reached) is found elsewhere, and gets its places by `ConfigErrors.at`.
+functions in `WHOLE`, or in `ROUTE` for what concerns one route; those of identity have modules of their own. What needs the
+compiled routing table (routes that tie or can never be reached) is found elsewhere, and gets its places by `ConfigErrors.at`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 
-import attrs
-
 from suuupra_gateway.config.address import Bound
+from suuupra_gateway.config.checks_auth import AUTH
+from suuupra_gateway.config.checks_identity import IDENTITY
 from suuupra_gateway.config.findings import Finding, Loc
-from suuupra_gateway.config.listener import ListenerSpec
-from suuupra_gateway.config.process import AccessLogSpec, AdminSpec, ProcessSpec
+from suuupra_gateway.config.parts import Check, Parts, RouteCheck, growing, readable, unknown
 from suuupra_gateway.config.route import RouteSpec
 from suuupra_gateway.config.target import ProxySpec
-from suuupra_gateway.config.units import Duration
-from suuupra_gateway.config.upstream import UpstreamSpec, UpstreamTimeouts
-from suuupra_gateway.config.wording import among, similar
-
-
-@attrs.frozen(eq=False)
-class Parts:
-    """The well-formed parts of a configuration. A section that is not is missing here."""
-
-    gateway: ProcessSpec | None
-    admin: AdminSpec | None
-    access_log: AccessLogSpec | None
-    plugins: tuple[str, ...]
-    listeners: Mapping[int, ListenerSpec]
-    upstreams: Mapping[str, UpstreamSpec]
-    routes: Mapping[int, RouteSpec]
-    upstream_names: tuple[str, ...]
-    """Of all that were written, well-formed or not."""
-
-    route_names: Mapping[str, int]
-    """Of all that were written, each with the first route that has it."""
-
-
-Check = Callable[[Parts], Iterator[Finding]]
-RouteCheck = Callable[[Parts, int, RouteSpec], Iterator[Finding]]
-
+from suuupra_gateway.config.upstream import UpstreamTimeouts
 
 # -- the whole --------------------------------------------------------------------------------------------------------
 
@@ -83,7 +57,7 @@ def proxy_protocol(parts: Parts) -> Iterator[Finding]:
 def restart_backoff(parts: Parts) -> Iterator[Finding]:
     """The first pause is the shorter one."""
     if parts.gateway is not None:
-        yield from _growing(("gateway", "restart-backoff"), parts.gateway.restart_backoff)
+        yield from growing(("gateway", "restart-backoff"), parts.gateway.restart_backoff)
 
 
 def upstreams(parts: Parts) -> Iterator[Finding]:
@@ -100,7 +74,7 @@ def upstreams(parts: Parts) -> Iterator[Finding]:
                 why, hint = f"{endpoint.url} is an endpoint twice", "use weight for a bigger share"
                 yield Finding((*loc, "endpoints", index), why, hint, also=also)
         yield from _timeouts((*loc, "timeouts"), upstream.timeouts)
-        yield from _growing((*loc, "retry", "pause"), upstream.retry.pause)
+        yield from growing((*loc, "retry", "pause"), upstream.retry.pause)
         if upstream.balance.key != "client" and upstream.balance.policy != "hash":
             yield Finding(
                 (*loc, "balance", "key"), f"{upstream.balance.policy} takes no key", "only hash does", key=True
@@ -112,19 +86,19 @@ def upstreams(parts: Parts) -> Iterator[Finding]:
 def files(parts: Parts) -> Iterator[Finding]:
     """Files that are named can be read, directories that will be written to exist."""
     for index, plugin in enumerate(parts.plugins):
-        yield from _readable(("plugins", index), plugin)
+        yield from readable(("plugins", index), plugin)
     for name, upstream in parts.upstreams.items():
         tls = upstream.tls
         for key, path in (("ca-file", tls.ca_file), ("certificate", tls.certificate), ("key", tls.key)):
             if path:
-                yield from _readable(("upstreams", name, "tls", key), path)
+                yield from readable(("upstreams", name, "tls", key), path)
     if parts.access_log is not None and parts.access_log.path not in ("-", "journald", "off"):
         directory = os.path.dirname(os.path.abspath(parts.access_log.path))
         if not os.path.isdir(directory):
             yield Finding(("access-log", "path"), f"there is no directory {directory}")
 
 
-WHOLE: tuple[Check, ...] = (listener_names, addresses, proxy_protocol, restart_backoff, upstreams, files)
+WHOLE: tuple[Check, ...] = (listener_names, addresses, proxy_protocol, restart_backoff, upstreams, files, *IDENTITY)
 
 
 # -- each route -------------------------------------------------------------------------------------------------------
@@ -146,13 +120,6 @@ def one_path(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding]:
         yield Finding(("routes", index, "match", key), f"{given[0]} is given already", hint, key=True)
 
 
-def private(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding]:
-    """Routes are private unless they say otherwise, and with no identity configured nobody could use a private one."""
-    if route.auth is None:
-        why = "this route is private, but no identity is configured that could let anybody in"
-        yield Finding(("routes", index, "auth"), why, "write `auth: none` to make it public")
-
-
 def target(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding]:
     """What must hold inside a target."""
     loc = ("routes", index, "target")
@@ -169,12 +136,12 @@ def expectations(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding
         loc = ("routes", index, "tests", number, "expect")
         expect = test.expect
         if expect.route not in (None, "none") and expect.route not in parts.route_names:
-            yield _unknown((*loc, "route"), "route", str(expect.route), tuple(parts.route_names))
+            yield unknown((*loc, "route"), "route", str(expect.route), tuple(parts.route_names))
         if expect.upstream is not None and expect.upstream not in parts.upstream_names:
-            yield _unknown((*loc, "upstream"), "upstream", expect.upstream, parts.upstream_names)
+            yield unknown((*loc, "upstream"), "upstream", expect.upstream, parts.upstream_names)
 
 
-ROUTE: tuple[RouteCheck, ...] = (route_name, one_path, private, target, expectations)
+ROUTE: tuple[RouteCheck, ...] = (route_name, one_path, *AUTH, target, expectations)
 
 
 # -- what they share --------------------------------------------------------------------------------------------------
@@ -186,7 +153,7 @@ def _proxy(parts: Parts, loc: Loc, proxy: ProxySpec) -> Iterator[Finding]:
     first: dict[str, Loc] = {}
     for here, name in named:
         if name not in parts.upstream_names:
-            yield _unknown(here, "upstream", name, parts.upstream_names)
+            yield unknown(here, "upstream", name, parts.upstream_names)
         elif first.setdefault(name, here) != here:
             yield Finding(here, f"{name} is a branch twice", "add up the weights", also=first[name])
     if not proxy.split:
@@ -196,11 +163,7 @@ def _proxy(parts: Parts, loc: Loc, proxy: ProxySpec) -> Iterator[Finding]:
     if proxy.timeouts is not None:
         yield from _timeouts((*loc, "timeouts"), proxy.timeouts)
     if proxy.retry is not None:
-        yield from _growing((*loc, "retry", "pause"), proxy.retry.pause)
-
-
-def _unknown(loc: Loc, what: str, name: str, known: tuple[str, ...]) -> Finding:
-    return Finding(loc, f"there is no {what} {name}", similar(name, known) or among(known, f"{what}s"))
+        yield from growing((*loc, "retry", "pause"), proxy.retry.pause)
 
 
 def _timeouts(loc: Loc, timeouts: UpstreamTimeouts) -> Iterator[Finding]:
@@ -218,15 +181,3 @@ def _timeouts(loc: Loc, timeouts: UpstreamTimeouts) -> Iterator[Finding]:
         hint = "total: 0 is for streams without an end" if longer == "total" else ""
         yield Finding((*loc, longer if longer in written else shorter), why, hint)
         break
-
-
-def _growing(loc: Loc, pause: tuple[Duration, Duration]) -> Iterator[Finding]:
-    if pause[0] > pause[1]:
-        yield Finding(loc, f"the first pause ({pause[0]}) is longer than the longest ({pause[1]})")
-
-
-def _readable(loc: Loc, path: str) -> Iterator[Finding]:
-    if not os.path.isfile(path):
-        yield Finding(loc, f"there is no file {path}")
-    elif not os.access(path, os.R_OK, effective_ids=True):
-        yield Finding(loc, f"cannot read {path}", "check its permissions")

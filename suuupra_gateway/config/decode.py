@@ -14,9 +14,9 @@ from pydantic import Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from suuupra_gateway.config import checks
-from suuupra_gateway.config.checks import Parts
 from suuupra_gateway.config.findings import ConfigError, ConfigErrors, Finding, Loc, Mark
-from suuupra_gateway.config.model import AdminSpec, FilterEntry, GatewayConfig, ProcessSpec, RouteSpec
+from suuupra_gateway.config.model import AdminSpec, FilterEntry, GatewayConfig, IdentitySpec, ProcessSpec, RouteSpec
+from suuupra_gateway.config.parts import Parts
 from suuupra_gateway.config.source import SOURCE, Document
 from suuupra_gateway.config.spec import BASE, Named, Spec
 from suuupra_gateway.config.units import SECRETS
@@ -208,7 +208,7 @@ class _Reading:
     def parts(self, config: GatewayConfig | None) -> Parts:
         """What checks go by."""
         tree, sound = self.document.tree, self.sound
-        written, routes = tree.get("upstreams"), tree.get("routes")
+        written, routes, identity = tree.get("upstreams"), tree.get("routes"), tree.get("identity")
         names: dict[str, int] = {}
         for index, route in enumerate(routes if isinstance(routes, list) else ()):
             if isinstance(route, dict) and isinstance(route.get("name"), str):
@@ -217,12 +217,17 @@ class _Reading:
             gateway=sound.get("gateway", ProcessSpec()),
             admin=sound.get("admin", AdminSpec()),
             access_log=sound.get("access-log"),
+            identity=sound.get("identity", IdentitySpec()),
             plugins=config.plugins if config is not None else (),
             listeners=sound.get("listeners", {}),
             upstreams=sound.get("upstreams", {}),
             routes=sound.get("routes", {}),
             upstream_names=tuple(written) if isinstance(written, dict) else (),
             route_names=names,
+            identity_names={
+                key: tuple(things) if isinstance(things, dict) else ()
+                for key, things in (identity if isinstance(identity, dict) else {}).items()
+            },
         )
 
 

@@ -4,14 +4,10 @@ What must hold between the parts of a configuration.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from suuupra_gateway.config.checks import _readable
-from suuupra_gateway.config.findings import Finding
 from tests.config.files import LISTENER, SOUND, decoded, refused, write
 
 UPSTREAM = f'{LISTENER}upstreams:\n  users: {{endpoints: ["http://a:1"]'
@@ -155,21 +151,6 @@ def test_files_beside_the_configuration_are_found(tmp_path: Path) -> None:
     assert config.upstreams[0].tls.ca_file == f"{tmp_path}/ca.pem"
 
 
-def test_a_file_without_permission_is_told() -> None:
-    """Seen by somebody whom permissions concern: root may read everything."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        path = Path(write(Path(directory), "", "ca.pem"))
-        path.chmod(0)
-        user = os.geteuid()
-        os.seteuid(user or 65534)
-        try:
-            found = list(_readable(("a",), str(path)))
-        finally:
-            os.seteuid(user)
-    assert found == [Finding(("a",), f"cannot read {path}", "check its permissions")]
-
-
 @pytest.mark.parametrize(
     ("target", "errors"),
     [
@@ -236,14 +217,6 @@ def test_a_match_has_one_kind_of_path(tmp_path: Path) -> None:
     assert refused(tmp_path, route("{fixed: {}}", "match: {regex: x, path: /a, prefix: /b}, ")) == [
         "gateway.yaml:5:35: routes[0].match.regex (r): path is given already, a route with both is two routes",
         "gateway.yaml:5:55: routes[0].match.prefix (r): path is given already, a route with both is two routes",
-    ]
-
-
-def test_a_private_route_is_refused_while_nobody_could_use_it(tmp_path: Path) -> None:
-    text = f"{LISTENER}routes:\n  - name: r\n    target: {{fixed: {{}}}}\n"
-    assert refused(tmp_path, text) == [
-        "gateway.yaml:3:5: routes[0].auth (r): this route is private, but no identity is configured that could let anybody in, "
-        "write `auth: none` to make it public"
     ]
 
 
