@@ -29,6 +29,7 @@ from suuupra_gateway.config.model import (
     UpstreamSpec,
     UpstreamTimeouts,
 )
+from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.filters.base import Filter, FilterKind
 from suuupra_gateway.http.hygiene import Hygiene
 from suuupra_gateway.interfaces import IResidents
@@ -137,6 +138,7 @@ class _Compilation:
         self._reactor = reactor
         self._sweep = sweep
         self._hygiene = Hygiene(config.gateway)
+        self._owned = OwnedNames(config.gateway.identity_headers)
         self._upstreams: dict[str, Upstream] = {}
         self._findings: list[Finding] = []
 
@@ -194,6 +196,11 @@ class _Compilation:
                 continue
             made.name = entry.kind
             self._findings += (Finding(here, why) for why in made.problems(route, parameters))
+            for inside, name in made.edits():
+                if name.encode("latin-1") in self._owned:
+                    why = f"{name} tells upstreams who is calling, so only identity may set it"
+                    hint = "see identity.headers, or take the name out of gateway.identity-headers"
+                    self._findings.append(Finding((*here, *inside), why, hint))
             filters.append(made)
         return filters
 

@@ -215,6 +215,30 @@ def test_filters_that_cannot_be_made_or_do_not_fit():
     ]
 
 
+@pytest.mark.parametrize(
+    ("edits", "place", "name"),
+    [
+        ({"set": {"X-User-Id": "root"}}, "set.X-User-Id", "X-User-Id"),
+        ({"add": {"x_auth.level": "9"}}, "add.x_auth.level", "x_auth.level"),
+        ({"remove": ["X-User-Id"]}, "remove[0]", "X-User-Id"),
+        ({"rename": {"X-User-Id": "X-Caller"}}, "rename.X-User-Id", "X-User-Id"),
+        ({"rename": {"X-Caller": "X-User-Id"}}, "rename.X-Caller", "X-User-Id"),
+    ],
+)
+def test_filters_leave_to_identity_what_tells_who_is_calling(edits, place, name):
+    (found,) = errors_of(fixed("a", filters=[{"headers": {"request": edits}}]))
+    assert found == (
+        f"routes[0].filters[0].headers.request.{place} (a): "
+        f"{name} tells upstreams who is calling, so only identity may set it"
+    )
+    gateway = {"identity-headers": ["X-Other"]}
+    assert plan_of(fixed("a", filters=[{"headers": {"request": edits}}]), gateway=gateway)
+
+
+def test_answers_may_tell_who_was_calling():
+    assert plan_of(fixed("a", filters=[{"headers": {"response": {"set": {"X-User-Id": "7"}}}}]))
+
+
 def test_a_redirect_to_what_the_route_does_not_know():
     assert errors_of(
         fixed("a", target={"redirect": {"to": "/{y}{z}"}}), fixed("b", target={"redirect": {"to": "/{"}})

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
+from suuupra_gateway.config.findings import Loc
 from suuupra_gateway.config.model import RouteSpec, Spec
 from suuupra_gateway.hooks import Verdict
 from suuupra_gateway.http.message import ResponseHead
@@ -114,6 +115,14 @@ class Filter(Generic[S]):
         What is wrong with this filter on ``route``, a sentence each; a plan with any is refused.
 
         :param parameters: names of the route's template parameters.
+        """
+        return ()
+
+    def edits(self) -> Iterable[tuple[Loc, str]]:
+        """
+        Fields of the request that it is configured to change: where its spec says so, and the name.
+
+        A plan is refused if one belongs to the gateway (``gateway.identity-headers``): upstreams believe these.
         """
         return ()
 

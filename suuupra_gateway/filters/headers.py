@@ -4,10 +4,12 @@ Set, add, remove and rename header fields of requests and answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, TypeAdapter
 
+from suuupra_gateway.config.findings import Loc
 from suuupra_gateway.config.model import HeaderName, HeaderPairs, Spec
 from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec
 from suuupra_gateway.hooks import Verdict
@@ -141,6 +143,16 @@ class Headers(Filter[HeadersSpec]):
     def reply(self, exchange: IExchange, head: ResponseHead) -> None:
         """Edit what the gateway answers by itself."""
         self._response.apply(head.headers)
+
+    def edits(self) -> Iterable[tuple[Loc, str]]:
+        """All fields of the request that are named, old names and new ones."""
+        edits = self.spec.request
+        yield from ((("request", "remove", place), name) for place, name in enumerate(edits.remove))
+        for old, new in edits.rename:
+            yield ("request", "rename", old), old
+            yield ("request", "rename", old), new
+        yield from ((("request", "set", name), name) for name, _ in edits.set)
+        yield from ((("request", "add", name), name) for name, _ in edits.add)
 
     def explain(self, exchange: IExchange) -> str:
         """The changes of the answer; those of the request are shown by making them."""

@@ -18,7 +18,7 @@ def test_a_filter_that_overrides_nothing_does_nothing():
     assert (PLAIN.reply(seen, head), PLAIN.done(seen)) == (None, None)
     assert PLAIN.explain(seen) == ""
     route = RouteSpec.model_validate({"name": "r", "target": {"fixed": {}}})
-    assert list(PLAIN.problems(route, frozenset())) == []
+    assert list(PLAIN.problems(route, frozenset())) == list(PLAIN.edits()) == []
     assert (head.status, head.headers, seen.answer) == (200, [], None)
 
 

@@ -101,6 +101,17 @@ def test_values_may_be_latin_1():
     assert seen.head.get(b"x") == b"\xe9"
 
 
+def test_all_fields_of_the_request_that_are_edited_are_told_with_their_places():
+    edits = {"remove": ["A"], "rename": {"B": "C"}, "set": {"D": "1"}, "add": {"E": "2"}}
+    assert list(made(kind, request=edits, response={"set": {"X-User-Id": "7"}}).edits()) == [
+        (("request", "remove", 0), "A"),
+        (("request", "rename", "B"), "B"),
+        (("request", "rename", "B"), "C"),
+        (("request", "set", "D"), "D"),
+        (("request", "add", "E"), "E"),
+    ]
+
+
 def test_explain_tells_the_changes_of_the_answer():
     edit = made(kind, response={"remove": ["A"], "rename": {"B": "C"}, "set": {"D": "1"}, "add": {"E": "2"}})
     assert edit.explain(exchange()) == "on the answer: remove A, rename B to C, set D, add E"

@@ -31,7 +31,7 @@ def test_every_phase_is_named(phase):
     assert f"\n``{phase.name}`` " in PAGE
 
 
-@pytest.mark.parametrize("hook", ["request", "response", "reply", "transform", "done", "explain", "problems"])
+@pytest.mark.parametrize("hook", ["request", "response", "reply", "transform", "done", "explain", "problems", "edits"])
 def test_every_hook_is_described(hook):
     assert callable(getattr(Filter, hook))
     assert f"\n``{hook}(" in PAGE
