@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from suuupra_gateway.config.auth import AuthSpec
 from suuupra_gateway.config.findings import Finding, Loc
 from suuupra_gateway.config.identity import IdentitySpec, LoginSpec, ProviderSpec
 from suuupra_gateway.config.names import OwnedNames
@@ -210,19 +211,22 @@ def principal_headers(parts: Parts) -> Iterator[Finding]:
     """What tells upstreams who is calling cannot be told by clients, and each field tells one thing."""
     identity = _identity(parts)
     loc: Loc = ("identity", "headers")
-    named: list[tuple[Loc, str]] = [
-        ((*loc, str(field.alias)), getattr(identity.headers, attribute))
-        for attribute, field in type(identity.headers).model_fields.items()
-        if attribute != "claims"
-    ]
-    named += [((*loc, "claims", name), name) for name, _ in identity.headers.claims]
+    # The usual names need no owner while no upstream is told anything.
+    told = any(isinstance(route.auth, AuthSpec) and route.auth.headers for route in parts.routes.values())
+    named: list[tuple[Loc, str, bool]] = []
+    for attribute, field in type(identity.headers).model_fields.items():
+        if attribute != "claims":
+            matters = told or attribute in identity.headers.model_fields_set
+            named.append(((*loc, str(field.alias)), getattr(identity.headers, attribute), matters))
+    named += [((*loc, "claims", name), name, True) for name, _ in identity.headers.claims]
     if identity.assertion is not None:
-        named.append((("identity", "assertion", "header"), identity.assertion.header))
+        named.append((("identity", "assertion", "header"), identity.assertion.header, True))
     first: dict[str, Loc] = {}
-    for here, name in named:
+    for here, name, matters in named:
         if not name:
             continue
-        yield from _covered(parts, here, name)
+        if matters:
+            yield from _covered(parts, here, name)
         if first.setdefault(name.lower(), here) != here:
             yield Finding(here, f"{name} tells something else already", "give it a name of its own")
 

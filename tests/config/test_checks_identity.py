@@ -203,6 +203,19 @@ def test_fields_may_be_left_out_and_further_ones_owned(tmp_path: Path) -> None:
     assert decoded(tmp_path, text).identity.headers.tenant == ""
 
 
+def test_the_usual_fields_need_no_owner_while_no_upstream_is_told(tmp_path: Path) -> None:
+    def route(auth: str) -> str:
+        more = "gateway: {identity-headers: [X-Other]}\n"
+        return f"{config(PROVIDER, more)}routes: [{{name: r, auth: {auth}, target: {{fixed: {{}}}}}}]\n"
+
+    assert decoded(tmp_path, route("none"))
+    assert decoded(tmp_path, route("{any: [{jwt: {provider: corp}}], headers: false}"))
+    found = refused(tmp_path, route("{any: [{jwt: {provider: corp}}]}"))
+    assert [line.split(": ")[1] for line in found] == [
+        f"identity.headers.{key}" for key in ("subject", "roles", "scopes", "tenant", "key", "credential")
+    ]
+
+
 # -- logins -----------------------------------------------------------------------------------------------------------
 
 
