@@ -26,7 +26,7 @@ ROWS = (
     {"auth", "limits", "upstreams", "discovery"},
     {"filters", "targets"},
     {"routing"},
-    {"residents", "memory", "steps", "sink"},
+    {"residents", "memory", "masks", "steps", "sink"},
     {"identity"},
     {"plan", "logs", "events"},
     {"walk", "lint"},

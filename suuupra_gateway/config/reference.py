@@ -88,10 +88,11 @@ Editors
 def schema(kinds: Kinds) -> Schema:
     """The JSON Schema (2020-12) of a configuration file whose filters are of these kinds."""
     whole = gateway_model(kinds).model_json_schema(schema_generator=_Generator)
-    for one in (whole, *whole["$defs"].values()):
+    definitions = whole["$defs"].values()
+    for one in (whole, *(long for definition in definitions for long in definition.get("anyOf", [definition]))):
         for key in one.get("properties", {}).values():
-            if key.get("type") == "object" and key.get("default") == []:
-                key["default"] = {}  # kept as pairs, written as a mapping
+            if key.get("type") == "object" and key.get("default") in ([], "{}"):
+                key["default"] = {}  # kept as pairs or JSON, written as a mapping
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "suuupra-gateway configuration",
@@ -118,11 +119,12 @@ def reference(kinds: Kinds) -> str:
 class _Page:
     """Writes one page. Each definition of the schema gets a section, behind the one that first speaks of it."""
 
-    __slots__ = ("schema", "definitions", "kinds", "written", "lines")
+    __slots__ = ("schema", "definitions", "named", "kinds", "written", "lines")
 
     def __init__(self, whole: Schema, kinds: Kinds) -> None:
         self.schema = whole
         self.definitions: dict[str, Schema] = whole.get("$defs", {})
+        self.named = frozenset(_named(whole))
         self.kinds: Mapping[str, Any] = kinds
         self.written: set[str] = set()
         self.lines: list[str] = _INTRODUCTION.replace("{modeline}", MODELINE).splitlines()
@@ -160,7 +162,7 @@ class _Page:
         filters = name == "FilterEntry"
         required = definition.get("required", ())
         properties = dict(definition["properties"])
-        if name == "UpstreamSpec":
+        if name in self.named:
             del properties["name"]  # it is the key
         for key, one in properties.items():
             self.lines += [f"``{key}``: {self._words(one)}{self._default(one, key in required, definition)}"]
@@ -215,8 +217,8 @@ class _Page:
             return f"list of {self._words(one.get('items', {}))}"
         if kind == "object":
             inner = [*one.get("patternProperties", {}).values(), one.get("additionalProperties")]
-            values = next((value for value in inner if isinstance(value, dict)), {})
-            return f"mapping of names to {self._words(values)}"
+            values = next((value for value in inner if isinstance(value, dict)), None)
+            return f"mapping of names to {'anything' if values is None else self._words(values)}"
         if kind == "integer":
             return _number("whole number", one)
         if kind == "number":
@@ -245,6 +247,18 @@ def _definitions(one: Any) -> Iterator[str]:
     elif isinstance(one, list):
         for inner in one:
             yield from _definitions(inner)
+
+
+def _named(one: Any) -> Iterator[str]:
+    """The names of the definitions of what is held in mappings by name, and has a name for that."""
+    if isinstance(one, dict):
+        for key in ("additionalProperties", "patternProperties"):
+            yield from _definitions(one.get(key))
+        for inner in one.values():
+            yield from _named(inner)
+    elif isinstance(one, list):
+        for inner in one:
+            yield from _named(inner)
 
 
 def _name(one: Schema) -> str:

@@ -13,6 +13,7 @@ from suuupra_gateway.config.spec import (
     METHOD,
     Flag,
     HeaderPairs,
+    JsonObject,
     Name,
     OneOf,
     Pairs,
@@ -49,6 +50,43 @@ class MatchSpec(Spec):
     """Parameter to value, as for headers."""
 
 
+class PrincipalSpec(Shorthand):
+    """Somebody who is let in, whatever credential was shown: for tests and ``explain``. A plain string is who it is."""
+
+    short_form = "Who it is."
+
+    subject: Annotated[str, Field(min_length=1)] = "somebody"
+    """Who it is."""
+
+    credential: Literal["jwt", "api-key", "session", "introspection", "forward-auth", "client-certificate"] | None = (
+        None
+    )
+    """By what; by default the first that the route takes."""
+
+    provider: str = ""
+    """Who vouches; by default whoever does for that credential of the route."""
+
+    scopes: tuple[str, ...] = ()
+    """What was granted."""
+
+    roles: tuple[str, ...] = ()
+    """What the caller is."""
+
+    tenant: str = ""
+    """For whom."""
+
+    key: str = ""
+    """Id of the API key."""
+
+    claims: JsonObject = "{}"
+    """What else is known: claims by name, as a token would have them."""
+
+    @classmethod
+    def unfold(cls, value: str) -> dict[str, Any]:
+        """Who it is."""
+        return {"subject": value}
+
+
 class RouteTestRequest(Shorthand):
     """A request to try: ``GET /path`` or the long form."""
 
@@ -61,7 +99,10 @@ class RouteTestRequest(Shorthand):
     """Absolute, or a path with or without query."""
 
     headers: HeaderPairs = ()
-    """Its header fields."""
+    """Its header fields. Tokens that can be checked without asking anybody are."""
+
+    principal: PrincipalSpec | None = None
+    """Who sends it, as if a credential of the route had said so. Without one only what ``headers`` hold counts."""
 
     @classmethod
     def unfold(cls, value: str) -> dict[str, Any]:
@@ -86,7 +127,7 @@ class RouteTestExpect(Spec):
     """Path and query that the upstream would see."""
 
     auth: Literal["none", "required"] | None = None
-    """Whether the route is public."""
+    """Whether the route is public. ``required``: it is private; whether the caller gets in is seen by ``status``."""
 
 
 class RouteTestSpec(Spec):

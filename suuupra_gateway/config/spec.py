@@ -9,8 +9,10 @@ reference page and of the JSON Schema.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -208,6 +210,35 @@ Pairs = Annotated[tuple[tuple[str, str], ...], _PairsSchema(None, None)]
 
 HeaderPairs = Annotated[tuple[tuple[str, str], ...], _PairsSchema(TOKEN, FIELD_VALUE)]
 """A mapping of header field names to values; what could split a message is refused."""
+
+
+class _JsonSchema:
+    """Tells pydantic of a mapping that is kept as its canonical JSON, since specs are hashable."""
+
+    __slots__ = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            _json,
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(json.loads, when_used="json"),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "object"}
+
+
+def _json(value: object) -> str:
+    if isinstance(value, str):  # from Python: JSON already
+        with suppress(ValueError):
+            value = json.loads(value)
+    if not isinstance(value, dict):
+        raise expected("a mapping (key: value)")
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+JsonObject = Annotated[str, _JsonSchema()]
+"""A mapping of names to anything, kept as JSON."""
 
 
 class Named:

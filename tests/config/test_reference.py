@@ -5,6 +5,7 @@ The schema for editors and the reference page.
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,13 +60,36 @@ def test_the_page_is_as_the_models_say() -> None:
     assert (ROOT / "docs/configuration.rst").read_text(encoding="utf-8") == reference(shipped()), "run `make reference`"
 
 
+BY_NAME = [
+    ("name", f"{thing}Spec")
+    for thing in ("AdminToken", "Claim", "ForwardAuth", "Introspection", "Login", "Provider", "Upstream")
+]
+"""What is held in mappings: the key is the name."""
+
+
+def heading(name: str) -> str:
+    """The heading of a definition, with its line."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*", name.removesuffix("Spec"))
+    text = " ".join([words[0], *(word if word.isupper() else word.lower() for word in words[1:])])
+    return f"{text}\n{'~' * len(text)}"
+
+
+def test_what_has_a_name_by_its_key_has_none_inside() -> None:
+    page = reference(KINDS)
+    for _, name in BY_NAME:
+        section = page.partition(f"\n{heading(name)}\n")[2].partition("~~~")[0]
+        assert section
+        assert "\n``name``: " not in section
+    assert "\n``name``: name; required" in page.partition(f"\n{heading('ListenerSpec')}\n")[2].partition("~~~")[0]
+
+
 def test_every_key_of_every_spec_is_on_the_page() -> None:
     page = reference(KINDS)
     definitions = schema(KINDS)["$defs"]
     for name, definition in definitions.items():
         for one in definition.get("anyOf", [definition]):
             for key in one.get("properties", {}):
-                assert f"\n``{key}``: " in page or (name, key) == ("UpstreamSpec", "name")
+                assert f"\n``{key}``: " in page.partition(f"\n{heading(name)}\n")[2] or (key, name) in BY_NAME
     for key in ("gateway", "admin", "access-log", "listeners", "upstreams", "routes", "plugins"):
         assert f"\n``{key}:``\n" in page
 

@@ -24,6 +24,7 @@ from suuupra_gateway.config.spec import (
     Flag,
     HeaderName,
     HeaderPairs,
+    JsonObject,
     Name,
     Named,
     OneOf,
@@ -184,6 +185,20 @@ def test_header_fields_may_have_latin_1() -> None:
     assert TypeAdapter(HeaderPairs).validate_python({"a": "\u00e9\t "}) == (("a", "\u00e9\t "),)
     assert "pattern" in refused(HeaderPairs, {"a": "\u20ac"})
     assert TypeAdapter(HeaderName).validate_python("X-A") == "X-A"
+
+
+def test_a_json_object_is_kept_as_its_canonical_text() -> None:
+    adapter = TypeAdapter(JsonObject)
+    kept = adapter.validate_python({"b": [1, {"c": None}], "a": "\u00e9"})
+    assert kept == '{"a": "\u00e9", "b": [1, {"c": null}]}'
+    assert adapter.validate_python(kept) == kept
+    assert adapter.dump_python(kept, mode="json") == {"a": "\u00e9", "b": [1, {"c": None}]}
+    assert adapter.json_schema() == {"type": "object"}
+
+
+@pytest.mark.parametrize("value", [[], 7, None, "x", "[1]", "{"])
+def test_a_json_object_is_a_mapping(value: object) -> None:
+    assert "expected a mapping" in refused(JsonObject, value)
 
 
 def test_a_named_spec_knows_its_key() -> None:
