@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from suuupra_gateway.config.spec import Flag, Name, Named, OneOf, Spec
 from suuupra_gateway.config.units import expected
@@ -140,6 +140,12 @@ class AuthSpec(Spec):
 
     stale: Literal["allow", "read-only", "never"] = "allow"
     """Whether old decisions will do while nobody can be asked: for all requests, for GET and HEAD only, or for none."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without requirements that are none: written down, they would look like a mistake."""
+        empty = {key for key in ("any", "all", "scopes", "roles", "claims") if getattr(self, key) in ((), Wanted())}
+        return {key: value for key, value in whole(self).items() if key not in empty}
 
     @model_validator(mode="after")
     def _credentials(self) -> AuthSpec:

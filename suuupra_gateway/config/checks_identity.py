@@ -35,6 +35,9 @@ _FLOW: Final = frozenset(
 )
 """Parameters of an authorization request that the flow itself depends on."""
 
+_DEFAULT: Final = LoginSpec.model_construct()
+"""By what is not written, nothing is meant: a dump writes it down too."""
+
 _ORIGIN: Final = re.compile(r"https?://[^/?#]+")
 
 
@@ -164,7 +167,7 @@ def _flow(loc: Loc, login: LoginSpec) -> Iterator[Finding]:
             yield Finding(
                 (*loc, "client-secret"), "client-auth none sends no secret", "leave one of them out", key=True
             )
-    elif login.client_secret is None and "client_auth" in login.model_fields_set:
+    elif login.client_secret is None and login.client_auth != _DEFAULT.client_auth:
         yield Finding((*loc, "client-auth"), f"{login.client_auth} needs a secret", "add client-secret")
 
 
@@ -180,7 +183,7 @@ def _session(parts: Parts, loc: Loc, login: LoginSpec) -> Iterator[Finding]:
     if session.store == "redis" and parts.gateway.store is None:
         yield Finding((*here, "store"), "there is no Redis to keep sessions in", "add gateway.store")
     in_cookies = session.store == "cookie" or parts.gateway.store is None
-    if in_cookies and login.backchannel_path and "backchannel_path" in login.model_fields_set:
+    if in_cookies and login.backchannel_path not in ("", _DEFAULT.backchannel_path):
         why = "sessions that live in cookies alone cannot be ended from elsewhere"
         yield Finding((*loc, "backchannel-path"), why, "keep sessions in Redis: add gateway.store")
 
@@ -216,8 +219,8 @@ def principal_headers(parts: Parts) -> Iterator[Finding]:
     named: list[tuple[Loc, str, bool]] = []
     for attribute, field in type(identity.headers).model_fields.items():
         if attribute != "claims":
-            matters = told or attribute in identity.headers.model_fields_set
-            named.append(((*loc, str(field.alias)), getattr(identity.headers, attribute), matters))
+            name = getattr(identity.headers, attribute)
+            named.append(((*loc, str(field.alias)), name, told or name != field.default))
     named += [((*loc, "claims", name), name, True) for name, _ in identity.headers.claims]
     if identity.assertion is not None:
         named.append((("identity", "assertion", "header"), identity.assertion.header, True))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from suuupra_gateway.config.dump import dump, dump_yaml
 from suuupra_gateway.config.model import AuthSpec
 from tests.config.files import LISTENER, decoded, refused
 
@@ -66,3 +67,11 @@ def test_one_mistake_makes_one_exact_error(tmp_path: Path, auth: str, error: str
     """That ``none`` would have been allowed too says nothing about a mapping."""
     found = refused(tmp_path, config(auth))
     assert [line.split("routes[0].", 1)[1] for line in found] == [error]
+
+
+def test_what_is_dumped_means_the_same(tmp_path: Path) -> None:
+    made = decoded(tmp_path, config(f"{{{JWT}, scopes: {{any: [a]}}, claims: {{a.b: {{in: [1]}}}}}}"))
+    auth = dump(made)["routes"][0]["auth"]
+    assert set(auth) == {"any", "scopes", "claims", "forward-credentials", "headers", "assertion", "stale"}
+    assert decoded(tmp_path, dump_yaml(made)).routes[0].auth == AuthSpec.model_validate(auth)
+    assert AuthSpec.model_validate(auth).claims[0].in_ == (1,)
