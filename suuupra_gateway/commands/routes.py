@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from suuupra_gateway.commands.console import Console, examined
 
 if TYPE_CHECKING:
-    from suuupra_gateway.config.model import MatchSpec, TargetSpec
+    from suuupra_gateway.config.model import AuthSpec, CredentialEntry, MatchSpec, TargetSpec
     from suuupra_gateway.routing.resource import RouteResource
 
 HELP = "list the routes in order of precedence"
@@ -39,12 +39,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
             _path(route.spec.match),
             ",".join(route.spec.match.methods) or "*",
             _conditions(route.spec.match) or "-",
+            _auth(route.spec.auth),
             ",".join(each.name for each in route.filters) or "-",
             _target(route.spec.target),
         )
         for route in routes
     ]
-    console.say_table(("ROUTE", "PRIORITY", "HOST", "PATH", "METHODS", "IF", "FILTERS", "TARGET"), rows)
+    console.say_table(("ROUTE", "PRIORITY", "HOST", "PATH", "METHODS", "IF", "AUTH", "FILTERS", "TARGET"), rows)
     return 0
 
 
@@ -55,11 +56,26 @@ def _described(route: RouteResource, where: str) -> dict[str, Any]:
         "where": where,
         "priority": spec.priority,
         "match": spec.match.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        "auth": spec.auth or "required",
+        "auth": (spec.auth or "required")
+        if spec.auth is None or isinstance(spec.auth, str)
+        else spec.auth.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "filters": [{"filter": each.name, "phase": each.phase.name.lower()} for each in route.filters],
         "target": spec.target.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "tests": len(spec.tests),
     }
+
+
+def _auth(auth: AuthSpec | str | None) -> str:
+    """By what callers get in, shortly: what else is required is in the file."""
+    if auth is None or isinstance(auth, str):
+        return auth or "required"
+    entries, joint = (auth.any, " | ") if auth.any else (auth.all, " + ")
+    return joint.join(" ".join([entry.kind, *(_who(entry))]) for entry in entries)
+
+
+def _who(entry: CredentialEntry) -> list[str]:
+    """Who vouches, if the credential names somebody."""
+    return [str(getattr(entry.spec, key)) for key in ("provider", "login", "by") if hasattr(entry.spec, key)]
 
 
 def _path(match: MatchSpec) -> str:

@@ -137,10 +137,10 @@ def test_routes_lists_them_in_order_of_precedence(run, file):
     status, out, err = run("routes", file)
     assert (status, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["ROUTE", "PRIORITY", "HOST", "PATH", "METHODS", "IF", "FILTERS", "TARGET"]
+    assert rows[0] == ["ROUTE", "PRIORITY", "HOST", "PATH", "METHODS", "IF", "AUTH", "FILTERS", "TARGET"]
     assert [row[0] for row in rows[1:]] == ["users", "status", "tree", "canary", "old"]
     assert rows[1][2:5] == ["api.example.org", "/v1/users/{id}", "GET,PUT"]
-    assert "X-A: *, ?q=1  access,rewrite  proxy users" in out
+    assert "X-A: *, ?q=1  none  access,rewrite  proxy users" in out
     assert "/canary and below  *" in out
     assert out.splitlines()[5].endswith("redirect 308 /new")
     assert "proxy users 2 | next 1" in out
