@@ -7,6 +7,7 @@ of the edge, so that what the edge would refuse is refused here. `MemoryExchange
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -17,6 +18,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from suuupra_gateway.auth.principal import Principal
+from suuupra_gateway.config.model import PrincipalSpec
 from suuupra_gateway.errors import BodyTooLarge, Bug, ClientGone, GatewayError
 from suuupra_gateway.hooks import run_done, run_reply
 from suuupra_gateway.http.local import compose, proxy_status
@@ -38,6 +40,9 @@ class Probe:
     headers: tuple[tuple[str, str], ...] = ()
     client: str = "192.0.2.1"
     """Address of the client. The default belongs to nobody (RFC 5737)."""
+
+    principal: Principal | None = None
+    """Who sends it, on private routes, whatever credentials there are; None to go by these."""
 
     @property
     def secure(self) -> bool:
@@ -63,6 +68,20 @@ class Probe:
         line = f"{self.method} {target} HTTP/1.1\r\n".encode()
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields)
         return RequestParser(rules).parse(line + lines + b"\r\n", len(line) - 2)
+
+
+def pretended(spec: PrincipalSpec) -> Principal:
+    """The principal that a configuration or a command line describes; without ``credential`` where it names none."""
+    return Principal(
+        spec.subject,
+        spec.credential or "",
+        spec.provider,
+        scopes=frozenset(spec.scopes),
+        roles=frozenset(spec.roles),
+        tenant=spec.tenant,
+        claims=json.loads(spec.claims),
+        key=spec.key,
+    )
 
 
 @implementer(IBody)

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from suuupra_gateway.auth.principal import Principal
+
 
 @attrs.frozen
 class Miss:
@@ -35,13 +37,44 @@ class Step:
     filter: str
     phase: str
     verdict: str
-    """``goes on``, ``answers 403 forbidden``, ``not evaluated``, ``would wait``, ``not reached``, ``answer only``."""
+    """
+    ``goes on``, ``answers 403 forbidden``, ``not evaluated``, ``would wait``, ``would ask WHOM``, ``not reached``,
+    ``answer only``.
+    """
 
     says: str
     """The filter's own words; empty if it has none."""
 
     changes: tuple[Change, ...]
     on_error: str
+
+
+@attrs.frozen
+class Caller:
+    """Who is calling, as far as that is known. Claims are left out: nobody knows what is in them."""
+
+    subject: str
+    credential: str
+    provider: str
+    scopes: tuple[str, ...]
+    """In alphabetical order, as are roles."""
+
+    roles: tuple[str, ...]
+    tenant: str
+    key: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> Caller:
+        """What of a principal may be shown."""
+        return cls(
+            principal.subject,
+            principal.credential,
+            principal.provider,
+            tuple(sorted(principal.scopes)),
+            tuple(sorted(principal.roles)),
+            principal.tenant,
+            principal.key,
+        )
 
 
 @attrs.frozen
@@ -109,6 +142,12 @@ class Trace:
     """How many routes lost besides."""
 
     steps: tuple[Step, ...]
+    caller: Caller | None
+    """Who was let in; None on public routes, for those who were not, and while somebody would have to be asked."""
+
+    asks: str
+    """Who would have to be asked about the caller; what comes after that is shown as if they said yes. Empty for nobody."""
+
     target: str | None
     """``proxy``, ``fixed``, ``redirect`` or ``mount``; None if the request does not get that far."""
 

@@ -16,7 +16,7 @@ from suuupra_gateway.config.findings import ConfigErrors, Finding, Loc
 from suuupra_gateway.config.model import RouteTestSpec
 from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.catalog import known
-from suuupra_gateway.memory import Probe
+from suuupra_gateway.memory import Probe, pretended
 from suuupra_gateway.plan import Plan, draft
 from suuupra_gateway.steps import Trace
 from suuupra_gateway.walk import Walk
@@ -93,8 +93,9 @@ def running_tests(plan: Plan) -> Generator[None, None, list[TestFailure]]:
 
 def _unmet(plan: Plan, test: RouteTestSpec) -> list[tuple[str, str]]:
     """``(expectation, what came instead)`` for everything that is not as it should be."""
-    walk = Walk(plan, Probe(test.request.method, test.request.url, test.request.headers))
-    expect = test.expect
+    asked, expect = test.request, test.expect
+    principal = pretended(asked.principal) if asked.principal is not None else None
+    walk = Walk(plan, Probe(asked.method, asked.url, asked.headers, principal=principal))
     if expect.route is not None:
         got = walk.route.name if walk.route is not None else "none"
         if got != expect.route:
@@ -102,7 +103,7 @@ def _unmet(plan: Plan, test: RouteTestSpec) -> list[tuple[str, str]]:
             # All else follows from this.
             return [("route", f"expected route {expect.route}, got {_routed(walk)}{reason}")]
     unmet = []
-    if expect.status is not None and (walk.answer is None or walk.answer.status != expect.status):
+    if expect.status is not None and (walk.asks or walk.answer is None or walk.answer.status != expect.status):
         unmet.append(("status", f"expected status {expect.status}, got {_ended(walk)}"))
     if expect.upstream is not None and walk.upstream() != expect.upstream:
         unmet.append(("upstream", f"expected upstream {expect.upstream}, got {_ended(walk)}"))
@@ -111,7 +112,7 @@ def _unmet(plan: Plan, test: RouteTestSpec) -> list[tuple[str, str]]:
         if got != expect.path:
             unmet.append(("path", f"expected path {expect.path}, got {got}"))
     if expect.auth is not None:
-        got = "no route" if walk.route is None else f"auth {walk.route.spec.auth or 'required'}"
+        got = "no route" if walk.route is None else "auth required" if walk.private else "auth none"
         if got != f"auth {expect.auth}":
             unmet.append(("auth", f"expected auth {expect.auth}, got {got}"))
     return unmet
@@ -123,10 +124,21 @@ def _routed(walk: Walk) -> str:
 
 def _ended(walk: Walk) -> str:
     """How the walk ended, for people."""
+    if walk.asks:
+        return f"what {walk.asks} says: give the request a principal"
     if walk.answer is not None:
         code = f" {walk.answer.code}" if walk.answer.code else ""
-        return f"{walk.answer.status}{code} from {walk.answer.by}"
+        return f"{walk.answer.status}{code} from {walk.answer.by}{_why(walk)}"
     upstream = walk.upstream() or " or ".join(branch.upstream for branch in walk.branches())
     if upstream:
         return f"an answer from upstream {upstream}"
     return f"an answer from the {walk.target} target"
+
+
+def _why(walk: Walk) -> str:
+    """What the filter that answered says, if it is one that says why."""
+    says = next((step.says for step in walk.steps if step.verdict.startswith("answers")), "")
+    if not walk.private or not says:
+        return ""
+    hint = "" if walk.probe.principal is not None else "; give the request a principal, or a credential"
+    return f" ({says}{hint})"

@@ -16,21 +16,27 @@ from suuupra_gateway.config.model import GatewayConfig, ProxySpec, RetrySpec, Up
 from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.errors import BodyTooLarge, GatewayError, wrap
 from suuupra_gateway.filters.base import Filter
-from suuupra_gateway.http.message import Reply, RequestHead
+from suuupra_gateway.filters.rehearsal import Rehearsing
+from suuupra_gateway.http.message import Pairs, Reply, RequestHead
 from suuupra_gateway.http.rules import HeadRules
+from suuupra_gateway.masks import Masks
 from suuupra_gateway.memory import MemoryBody, MemoryExchange, Probe
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.plan import Plan, timeouts_of, upstream_names
 from suuupra_gateway.policy.retry import RetryPolicy
 from suuupra_gateway.routing.near import NearMiss
 from suuupra_gateway.routing.resource import RouteResource, escapes_reply, refusal_reply, select
-from suuupra_gateway.steps import Answer, Branch, Change, Forwarded, Miss, Step, Trace
+from suuupra_gateway.steps import Answer, Branch, Caller, Change, Forwarded, Miss, Step, Trace
 from suuupra_gateway.targets.fixed import FixedResource, RedirectResource
 from suuupra_gateway.targets.proxy import ProxyResource
 from suuupra_gateway.upstreams.keys import key_of
 
 NEAREST: Final = 10
 """How many routes that lost a trace names."""
+
+
+_Part = tuple[str, str | None]
+"""Name and value of a part of a head."""
 
 
 class Walk:
@@ -47,10 +53,12 @@ class Walk:
         self.forwarded: Forwarded | None = None
         self.answer: Answer | None = None
         self.exchange: MemoryExchange | None = None
+        self.asks = ""
+        self.masks = Masks(plan.config)
         try:
             self.head = probe.head(rules_of(plan.config, probe.client))
         except GatewayError as error:
-            self.answer = _answer(Reply.of(error), "edge")
+            self.answer = self._answer(Reply.of(error), "edge")
             return
         self.path = _text(self.head.path)
         self._enter(self.head)
@@ -89,12 +97,15 @@ class Walk:
             return Step(each.name, each.phase.name.lower(), "not reached", "", (), each.on_error)
         before = _parts(exchange.head)
         try:
-            says = each.explain(exchange)
-            verdict = self._try(each, exchange)
+            if isinstance(each, Rehearsing):
+                verdict, says = self._rehearse(each, exchange)
+            else:
+                says = each.explain(exchange)
+                verdict = self._try(each, exchange)
         except Exception as error:
             says = f"{type(error).__name__}: {error}"
             verdict = self._respond(Reply.of(wrap(error)), f"filter {each.name}")
-        changes = _changes(before, _parts(exchange.head))
+        changes = self._changes(before, _parts(exchange.head))
         return Step(each.name, each.phase.name.lower(), verdict, says, changes, each.on_error)
 
     def _try(self, each: Filter[Any], exchange: MemoryExchange) -> str:
@@ -111,11 +122,18 @@ class Walk:
             verdict.close()
         return "would wait"
 
+    def _rehearse(self, each: Rehearsing, exchange: MemoryExchange) -> tuple[str, str]:
+        found = each.rehearse(exchange, self.probe.principal)
+        if isinstance(found.verdict, Reply):
+            return self._respond(found.verdict, f"filter {each.name}"), found.says
+        self.asks = found.asks
+        return f"would ask {found.asks}" if found.asks else "goes on", found.says
+
     def _respond(self, reply: Reply, by: str) -> str:
         assert self.exchange is not None
         self.exchange.respond(reply)
         assert self.exchange.answer is not None
-        self.answer = attrs.evolve(_answer(reply, by), headers=_pairs(self.exchange.answer.headers))
+        self.answer = self._answer(reply, by, self.exchange.answer.headers)
         return f"answers {reply.status} {reply.code}".rstrip()
 
     def _arrive(self, route: RouteResource, exchange: MemoryExchange) -> None:
@@ -125,11 +143,11 @@ class Walk:
             target.render(exchange)
             assert exchange.reply is not None
             assert exchange.answer is not None
-            self.answer = attrs.evolve(_answer(exchange.reply, "target"), headers=_pairs(exchange.answer.headers))
+            self.answer = self._answer(exchange.reply, "target", exchange.answer.headers)
         elif isinstance(target, ProxyResource):
             head = exchange.head
             path = head.path if head.query is None else head.path + b"?" + head.query
-            self.forwarded = Forwarded(_text(head.method), _text(path), _pairs(target.preview(exchange)))
+            self.forwarded = Forwarded(_text(head.method), _text(path), self._pairs(target.preview(exchange)))
 
     # -- what is read off the walk ------------------------------------------------------------------------------------
 
@@ -144,6 +162,11 @@ class Walk:
             _branch(spec, self.plan.upstreams[name].spec, weights[name] / total, self.head)
             for name in upstream_names(spec)
         )
+
+    @property
+    def private(self) -> bool:
+        """Whether the request came to a route that is private."""
+        return self.route is not None and self.route.spec.auth != "none"
 
     def upstream(self) -> str | None:
         """Name of the upstream that would be asked; None if there is none, or if chance decides."""
@@ -187,24 +210,49 @@ class Walk:
                 return _miss(each, winner).why
         return f"there is no route called {name}"
 
+    def _answer(self, reply: Reply, by: str, headers: Pairs | None = None) -> Answer:
+        return Answer(reply.status, reply.code, self._pairs(list(reply.headers) if headers is None else headers), by)
+
+    def _pairs(self, pairs: Pairs) -> tuple[tuple[str, str], ...]:
+        return tuple((_text(name), self.masks.field(_text(name), _text(value))) for name, value in pairs)
+
+    def _changes(self, before: list[_Part], after: list[_Part]) -> tuple[Change, ...]:
+        """What differs, by name; several fields of one name are compared as one list of values."""
+        old, new = _joined(before), _joined(after)
+        return tuple(
+            Change(name, self._shown(name, old.get(name)), self._shown(name, new.get(name)))
+            for name in {**old, **new}
+            if old.get(name) != new.get(name)
+        )
+
+    def _shown(self, part: str, value: str | None) -> str | None:
+        if value is None:
+            return None
+        return self.masks.query(value) if part == "query" else self.masks.field(part, value)
+
     def trace(self, misses: tuple[Miss, ...], more: int) -> Trace:
         head, route = self.head, self.route
+        principal = self.exchange.principal if self.exchange is not None else None
         return Trace(
             method=self.probe.method,
-            url=self.probe.url,
+            url=self.masks.query(self.probe.url),
             client=self.probe.client,
             host=_text(head.host) if head is not None else "",
             path=self.path,
             route=route.name if route is not None else None,
-            auth=("none" if route.spec.auth == "none" else "required") if route is not None else None,
+            auth=("required" if self.private else "none") if route is not None else None,
             params=tuple((name, _text(value)) for name, value in ((head and head.params) or {}).items()),
             misses=misses,
             more_misses=more,
             steps=tuple(self.steps),
+            caller=Caller.of(principal) if principal is not None else None,
+            asks=self.asks,
             target=self.target,
             branches=self.branches(),
             upstream=self.upstream(),
-            forwarded=self.forwarded,
+            forwarded=attrs.evolve(self.forwarded, target=self.masks.query(self.forwarded.target))
+            if self.forwarded is not None
+            else None,
             answer=self.answer,
         )
 
@@ -256,33 +304,21 @@ def _retried(spec: RetrySpec, head: RequestHead) -> str:
     return f"{method} is, on failures before the answer{answers}, within a budget of {spec.budget}{replay}"
 
 
-def _answer(reply: Reply, by: str) -> Answer:
-    return Answer(reply.status, reply.code, _pairs(list(reply.headers)), by)
-
-
-def _parts(head: RequestHead) -> list[tuple[str, str | None]]:
+def _parts(head: RequestHead) -> list[_Part]:
     return [
         ("method", _text(head.method)),
         ("path", _text(head.path)),
         ("query", None if head.query is None else _text(head.query)),
-        *_pairs(head.headers),
+        *((_text(name), _text(value)) for name, value in head.headers),
     ]
 
 
-def _changes(before: list[tuple[str, str | None]], after: list[tuple[str, str | None]]) -> tuple[Change, ...]:
-    """What differs, by name; several fields of one name are compared as one list of values."""
-
-    def joined(parts: list[tuple[str, str | None]]) -> dict[str, str | None]:
-        found: dict[str, str | None] = {}
-        for name, value in parts:
-            earlier = found.get(name)
-            found[name] = value if earlier is None or value is None else f"{earlier}, {value}"
-        return found
-
-    old, new = joined(before), joined(after)
-    return tuple(
-        Change(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)
-    )
+def _joined(parts: list[_Part]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name, value in parts:
+        earlier = found.get(name)
+        found[name] = value if earlier is None or value is None else f"{earlier}, {value}"
+    return found
 
 
 def _nearness(each: NearMiss) -> int:
@@ -303,7 +339,3 @@ def _miss(each: NearMiss, winner: str) -> Miss:
 
 def _text(value: bytes) -> str:
     return value.decode("latin-1")
-
-
-def _pairs(pairs: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    return tuple((_text(name), _text(value)) for name, value in pairs)

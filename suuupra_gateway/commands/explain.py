@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from suuupra_gateway.commands.console import BOLD, DIM, GREEN, RED, Console, examined
 
 if TYPE_CHECKING:
+    from suuupra_gateway.auth.principal import Principal
     from suuupra_gateway.steps import Branch, Step, Trace
 
 HELP = "explain what would become of a request"
@@ -33,6 +34,24 @@ def _address(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
 
 
+def _principal(text: str) -> Principal:
+    import json
+
+    from pydantic import ValidationError
+
+    from suuupra_gateway.config.model import PrincipalSpec
+    from suuupra_gateway.memory import pretended
+
+    try:
+        return pretended(PrincipalSpec.model_validate(json.loads(text) if text.lstrip().startswith("{") else text))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        place = ".".join(map(str, wrong["loc"])) or "principal"
+        raise argparse.ArgumentTypeError(f"{place}: {wrong['msg']}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("method", metavar="METHOD", type=str.upper, help="such as GET")
@@ -48,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--client", metavar="ADDRESS", type=_address, default="192.0.2.1",
         help="the client's address (default %(default)s, which belongs to nobody)",
     )  # fmt: skip
+    parser.add_argument(
+        "--principal", metavar="PRINCIPAL", type=_principal,
+        help="who is calling, whatever credentials there are: a name, or JSON such as "
+        '{"subject": "alice", "scopes": ["read"], "roles": [], "tenant": "", "claims": {}}',
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="write JSON")
 
 
@@ -60,7 +84,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if found is None:
         return 1
     _, plan = found
-    result = trace(plan, Probe(options.method, options.url, tuple(options.headers), options.client))
+    probe = Probe(options.method, options.url, tuple(options.headers), options.client, options.principal)
+    result = trace(plan, probe)
     if options.json:
         console.say_json(result.as_dict())
     else:
@@ -88,6 +113,7 @@ class _Page:
         self._section(
             "filters", [line for place, step in enumerate(trace.steps, 1) for line in self._step(place, step)]
         )
+        self._section("caller", self._caller())
         self._section("target", [trace.target] if trace.target is not None else [])
         for branch in trace.branches:
             self._section("upstream", _branch(branch, branch.upstream == trace.upstream))
@@ -110,6 +136,23 @@ class _Page:
             *(f"{name} = {value}" for name, value in trace.params),
         ]
 
+    def _caller(self) -> list[str]:
+        caller, trace = self._trace.caller, self._trace
+        if trace.asks:
+            return [f"whoever {trace.asks} says it is; what follows is for those who are let in"]
+        if caller is None:
+            return []
+        by = f"{caller.credential} ({caller.provider})" if caller.provider else caller.credential
+        told = [
+            (f"key {caller.key}", caller.key),
+            (f"scopes {' '.join(caller.scopes)}", caller.scopes),
+            (f"roles {' '.join(caller.roles)}", caller.roles),
+            (f"tenant {caller.tenant}", caller.tenant),
+        ]
+        return [
+            ", ".join([f"{self._console.styled(caller.subject, BOLD)} by {by}", *(text for text, said in told if said)])
+        ]
+
     def _step(self, place: int, step: Step) -> Iterable[str]:
         says = f" ({step.says})" if step.says else ""
         yield f"{place}. {step.filter} [{step.phase}]: {step.verdict}{says}"
@@ -122,6 +165,11 @@ class _Page:
         for number, line in enumerate(lines):
             shown = self._console.styled(label.ljust(self._INDENT), DIM) if number == 0 else " " * self._INDENT
             self._console.say(f"{shown}{line}")
+
+
+def _printable(text: str) -> str:
+    """What tokens say comes from elsewhere, and must not command a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _shown(value: str | None) -> str:
