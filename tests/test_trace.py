@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.config.decode import decode
 from suuupra_gateway.config.findings import ConfigErrors
 from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.catalog import kinds
 from suuupra_gateway.memory import Probe
 from suuupra_gateway.plan import draft
-from suuupra_gateway.steps import Change, Miss
+from suuupra_gateway.steps import Caller, Change, Miss
 from suuupra_gateway.testing import Gateway
 from suuupra_gateway.trace import examine, run_tests, running_tests, trace
 
@@ -221,6 +222,82 @@ def test_a_body_over_the_limit_is_refused_after_the_filters(plan):
     long = (("Content-Length", str(11 * 1024 * 1024)),)
     assert trace(made, Probe("POST", "/a", long)).answer.code == "body_too_large"
     assert trace(made, Probe("POST", "/b", long)).answer is None
+
+
+# -- who is calling ---------------------------------------------------------------------------------------------------
+
+DOOR = '''
+from suuupra_gateway.filters.base import Filter, FilterKind, FilterSpec, Phase
+from suuupra_gateway.filters.rehearsal import Rehearsal
+from suuupra_gateway.http.message import Reply
+
+class DoorSpec(FilterSpec):
+    """Whom to let in."""
+    asks: str = ""
+
+class Door(Filter[DoorSpec]):
+    """Authenticates as a test wants it."""
+    phase = Phase.AUTHENTICATE
+    pure = False
+
+    def rehearse(self, exchange, principal):
+        exchange.head.headers[:] = [pair for pair in exchange.head.headers if pair[0] != b"authorization"]
+        if principal is not None:
+            exchange.principal = principal
+            exchange.head.headers.append((b"x-user-id", principal.subject.encode()))
+            return Rehearsal(None, "as it was said")
+        if self.spec.asks:
+            return Rehearsal(None, "nobody knows here", self.spec.asks)
+        return Rehearsal(Reply.problem(401, code="unauthorized"), "nothing shown")
+
+kind = FilterKind("door", DoorSpec, Door)
+'''
+
+
+@pytest.fixture
+def guarded(plan, tmp_path):
+    def make(**door):
+        (tmp_path / "door.py").write_text(DOOR)
+        return plan(proxy("a", {"door": door}), plugins=[str(tmp_path / "door.py")])
+
+    return make
+
+
+ALICE = Principal(
+    "alice", "jwt", "corp", scopes=frozenset("ba"), roles=frozenset({"r"}), tenant="t", claims={"x": 1}, key="k"
+)
+
+
+def test_a_principal_is_let_in_and_shown_without_claims(guarded):
+    found = trace(guarded(), Probe("GET", "/a", (("Authorization", "Bearer secret"),), principal=ALICE))
+    (step,) = found.steps
+    assert (step.phase, step.verdict, step.says) == ("authenticate", "goes on", "as it was said")
+    assert step.changes == (Change("authorization", "Bearer ***", None), Change("x-user-id", None, "alice"))
+    assert found.caller == Caller("alice", "jwt", "corp", ("a", "b"), ("r",), "t", "k")
+    assert ("x-user-id", "alice") in found.forwarded.headers
+    assert json.loads(json.dumps(found.as_dict()))["caller"]["scopes"] == ["a", "b"]
+
+
+def test_nobody_is_let_in(guarded):
+    found = trace(guarded(), Probe("GET", "/a"))
+    assert (found.steps[0].verdict, found.steps[0].says) == ("answers 401 unauthorized", "nothing shown")
+    assert (found.caller, found.forwarded, found.answer.by) == (None, None, "filter door")
+
+
+def test_whom_to_ask_is_told_and_the_rest_is_as_for_those_who_are_let_in(guarded):
+    found = trace(guarded(asks="introspection opaque"), Probe("GET", "/a"))
+    assert (found.steps[0].verdict, found.steps[0].says) == ("would ask introspection opaque", "nobody knows here")
+    assert (found.asks, found.caller, found.upstream) == ("introspection opaque", None, "users")
+
+
+def test_credentials_are_never_shown(plan):
+    secrets = (("Authorization", "Bearer hush"), ("Cookie", "sid=hush; a=b"), ("Proxy-Authorization", "hush"))
+    edits = {"headers": {"request": {"rename": {"Authorization": "X-Legacy"}, "add": {"Cookie": "more=hush"}}}}
+    identity = {"forward-auth": {"legacy": {"url": "https://auth", "request-headers": ["X-Legacy"]}}}
+    found = trace(plan(proxy("a", edits), identity=identity), Probe("GET", "/a", secrets))
+    assert "hush" not in json.dumps(found.as_dict())
+    assert ("cookie", "sid=***; a=***") in found.forwarded.headers
+    assert Change("authorization", "Bearer ***", None) in found.steps[0].changes
 
 
 # -- targets ----------------------------------------------------------------------------------------------------------

@@ -252,6 +252,23 @@ def test_explain_refuses_what_is_no_header_or_address(capsys, file, arguments):
     assert arguments[1] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("principal", "why"),
+    [
+        ("{", "not JSON: "),
+        ('{"scopes": "a"}', "scopes: "),
+        ('{"sub": "a"}', "sub: "),
+        ("", "subject: "),
+        ('{"credential": "password"}', "credential: "),
+    ],
+)
+def test_explain_refuses_what_is_no_principal(capsys, file, principal, why):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["explain", "GET", "/", "--principal", principal, str(file)])
+    assert caught.value.code == 2
+    assert f"argument --principal: {why}" in capsys.readouterr().err
+
+
 # -- dump, schema, reference ------------------------------------------------------------------------------------------
 
 
