@@ -1,3 +1,109 @@
 """
 What a plan's routes authenticate by: from ``identity:`` in the configuration to live credentials.
+
+Two halves. `register` tells the residents of a process how the live things are made, once. `Identity` is made with each plan:
+it claims what the plan needs and puts it together, so that what lives on (keys, decisions, connections) survives reloads and
+what is only put together does not.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from suuupra_gateway.auth.bearer import JwtCredential
+from suuupra_gateway.auth.certificate import ClientCertificate
+from suuupra_gateway.auth.fields import PrincipalFields
+from suuupra_gateway.auth.provider import Provider
+from suuupra_gateway.auth.revocations import Revocations
+from suuupra_gateway.config.model import AuthSpec, CredentialEntry, GatewayConfig, ProcessSpec, ProviderSpec, RouteSpec
+from suuupra_gateway.filters.auth import Auth, AuthCounts
+from suuupra_gateway.interfaces import Board, Credential, IResidents
+from suuupra_gateway.net.networks import Networks
+from suuupra_gateway.net.sweep import Sweep
+from suuupra_gateway.residents import Residents
+
+
+@attrs.frozen
+class Counting:
+    """The spec of `Counts`: there is one per process."""
+
+
+class Counts(AuthCounts):
+    """As a resident: counters outlive plans."""
+
+    def start(self) -> None:
+        """See `Resident`."""
+
+    def retire(self) -> None:
+        """See `Resident`."""
+
+
+def register(
+    residents: Residents, *, reactor: IReactorTime, sweep: Sweep, board: Board, gateway: ProcessSpec | None = None
+) -> None:
+    """
+    Tell ``residents`` how to make what identity rests on.
+
+    :param reactor: of the process; for drafts, a clock is enough.
+    :param board: what the supervisor knows.
+    """
+    revocations = Revocations(board)
+    counts = Counts()
+    residents.register(Counting, lambda spec: counts)
+    residents.register(ProviderSpec, lambda spec: Provider(spec, board, revocations, reactor))
+
+
+class Identity:
+    """Makes the auth filters of one plan. Lives while that is compiled."""
+
+    def __init__(self, config: GatewayConfig, claims: IResidents) -> None:
+        self._config = config
+        self._spec = config.identity
+        self._claims = claims
+        self._fields = PrincipalFields(self._spec.headers)
+        self._trusted = Networks(config.gateway.trusted_proxies)
+        self._providers = {spec.name: spec for spec in self._spec.providers}
+
+    def filter(self, route: RouteSpec) -> Auth | None:
+        """
+        Who guards ``route``; None if it is public.
+
+        :raises ValueError: it cannot be guarded as it says.
+        :raises OSError: a file that it needs cannot be read.
+        """
+        spec = route.auth
+        if not isinstance(spec, AuthSpec):
+            return None
+        counts = self._claims.claim(Counting())
+        assert isinstance(counts, AuthCounts)
+        return Auth(
+            spec,
+            [self._credential(entry) for entry in spec.any or spec.all],
+            fields=self._fields if spec.headers else None,
+            counts=counts,
+            realm=self._spec.realm,
+        )
+
+    def _credential(self, entry: CredentialEntry) -> Credential:
+        return _CREDENTIALS[entry.kind](self, entry.spec)
+
+    def _jwt(self, spec: Any) -> Credential:
+        provider = self._claims.claim(self._providers[spec.provider])
+        assert isinstance(provider, Provider)
+        return JwtCredential(spec, provider, self._spec.realm)
+
+    def _certificate(self, spec: Any) -> Credential:
+        config = self._spec.client_certificates
+        if config is None:
+            raise ValueError("identity.client-certificates says nothing of certificates")
+        return ClientCertificate(spec, config, self._trusted)
+
+
+_CREDENTIALS: Final[Mapping[str, Callable[[Identity, Any], Credential]]] = {
+    "jwt": Identity._jwt,
+    "client-certificate": Identity._certificate,
+}

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
+from suuupra_gateway.auth.board import QuietBoard
 from suuupra_gateway.config.findings import ConfigErrors, Finding, Loc, Mark
 from suuupra_gateway.config.model import (
     FixedSpec,
@@ -32,6 +33,7 @@ from suuupra_gateway.config.model import (
 from suuupra_gateway.config.names import OwnedNames
 from suuupra_gateway.filters.base import Filter, FilterKind
 from suuupra_gateway.http.hygiene import Hygiene
+from suuupra_gateway.identity import Identity, register
 from suuupra_gateway.interfaces import IResidents
 from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.residents import Claims, Residents
@@ -118,6 +120,7 @@ def draft(config: GatewayConfig, kinds: Mapping[str, FilterKind], *, digest: str
     sweep = Sweep(clock, monotonic=clock.seconds, wall=clock.seconds)
     residents = Residents()
     residents.register(UpstreamSpec, lambda spec: Upstream(spec, clock, sweep))
+    register(residents, reactor=clock, sweep=sweep, board=QuietBoard(), gateway=config.gateway)
     return compile_plan(config, residents, kinds=kinds, reactor=clock, sweep=sweep, digest=digest)
 
 
@@ -138,6 +141,7 @@ class _Compilation:
         self._reactor = reactor
         self._sweep = sweep
         self._hygiene = Hygiene(config.gateway)
+        self._identity = Identity(config, self._claims)
         self._owned = OwnedNames(config.gateway.identity_headers)
         self._upstreams: dict[str, Upstream] = {}
         self._findings: list[Finding] = []
@@ -179,11 +183,20 @@ class _Compilation:
             self._findings += (Finding((*loc, "match", *key.split(".", 1)), why) for key, why in error.problems)
             return None
         parameters = frozenset(name for name, _ in pattern.path.parameters) | ({pattern.path.rest} - {""})
-        filters = self._filters(spec, loc, parameters)
+        filters = self._guard(spec, loc) + self._filters(spec, loc, parameters)
         target = self._target(spec, loc, parameters)
         if target is None:
             return None
         return RouteResource(spec, filters, target, total=self._total(spec), sweep=self._sweep)
+
+    def _guard(self, route: RouteSpec, loc: Loc) -> list[Filter[Any]]:
+        """The filter that authenticates, if the route is private."""
+        try:
+            made = self._identity.filter(route)
+        except (ValueError, OSError, LookupError) as error:
+            self._findings.append(Finding((*loc, "auth"), _said(error)))
+            return []
+        return [made] if made is not None else []
 
     def _filters(self, route: RouteSpec, loc: Loc, parameters: frozenset[str]) -> list[Filter[Any]]:
         filters = []
