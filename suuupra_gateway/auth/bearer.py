@@ -8,7 +8,8 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
-from suuupra_gateway.auth.principal import Principal, Refused
+from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
+from suuupra_gateway.auth.provider import is_fetched
 from suuupra_gateway.config.model import JwtSpec
 from suuupra_gateway.http.message import RequestHead
 from suuupra_gateway.interfaces import IExchange
@@ -106,6 +107,15 @@ class JwtCredential:
         named = found.claims.get("aud")
         audiences = {named} if isinstance(named, str) else set(named or ())
         return found if audiences & self._audiences else Refused("wrong_audience", "for this route")
+
+    def glance(self, exchange: IExchange) -> Answer:
+        """All of it where the keys are at hand; else whether it is a bearer token at all. See `filters.rehearsal.Glancing`."""
+        if is_fetched(self._provider.spec):
+            token = bearer(exchange.head)
+            return UNASKED if type(token) is bytes else token  # type: ignore[return-value]  # Refused or None
+        found = self.check(exchange)
+        assert not isinstance(found, Awaitable)
+        return found
 
     def conceal(self, head: RequestHead) -> None:
         """See `Credential`."""

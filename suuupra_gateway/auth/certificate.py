@@ -90,6 +90,9 @@ class ClientCertificate:
             return Refused("subject_not_allowed", f"{known.subject!r} is not among subjects", status=403)
         return known
 
+    glance = check
+    """See `filters.rehearsal.Glancing`: nobody else is ever asked."""
+
     def conceal(self, head: RequestHead) -> None:
         """See `Credential`."""
         if self._header:

@@ -103,3 +103,7 @@ class Undecided:
     detail: str = ""
     retry_after: float = 5.0
     """Seconds after which asking again makes sense."""
+
+
+UNASKED: Final = Undecided("unasked", "somebody would have to be asked")
+"""What credentials answer to a glance (see `filters.rehearsal`) where only asking would tell."""

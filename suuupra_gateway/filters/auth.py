@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from inspect import iscoroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import attrs
 
@@ -21,7 +20,7 @@ from suuupra_gateway.auth.requirements import Requirements
 from suuupra_gateway.config.model import AuthSpec
 from suuupra_gateway.errors import AuthUnavailable, BadRequest, Forbidden, Unauthorized
 from suuupra_gateway.filters.base import Filter, Phase
-from suuupra_gateway.filters.rehearsal import Rehearsal
+from suuupra_gateway.filters.rehearsal import Glance, Rehearsal, named, taken, undecided
 from suuupra_gateway.hooks import Verdict
 from suuupra_gateway.http.message import Pair, Reply
 from suuupra_gateway.interfaces import Credential, IExchange
@@ -318,53 +317,38 @@ class Auth(Filter[AuthSpec]):
         twin = copy(self)
         twin._counts = AuthCounts()
         if principal is not None:
-            return Rehearsal(twin._admit(exchange, principal, 0, "live", 0.0), self._said(exchange))
-        findings: list[object] = []
-        asks: list[str] = []
-        for credential in self.credentials:
-            found = credential.check(exchange)
-            if found is not None and not isinstance(found, Principal | Cached | Refused | Undecided | Reply):
-                if iscoroutine(found):
-                    found.close()  # nobody is asked here
-                asks.append(f"{credential.kind} {credential.provider}".rstrip())
-                found = None
-            findings.append(found)
-        says = "; ".join([self.explain(exchange), *_told(self.credentials, findings)])
-        if asks and not any(isinstance(found, Principal | Cached) for found in findings):
-            return Rehearsal(None, says, ", ".join(asks))
-        twin._checks = tuple(map(_constant, findings))
-        verdict = twin.request(exchange)
-        assert verdict is None or isinstance(verdict, Reply)
-        return Rehearsal(verdict, says)
-
-    def _said(self, exchange: IExchange) -> str:
-        return f"{self.explain(exchange)}; the caller is given"
-
-    def shown(self, exchange: IExchange) -> tuple[Credential, ...]:
-        """The credentials of which the request holds something."""
-        return tuple(each for each in self.credentials if each.presented(exchange.head))
+            as_said = taken(self.credentials, principal)
+            if as_said is None:
+                says = (
+                    f"nobody is known by {principal.credential or 'a credential of'} {principal.provider} here".rstrip()
+                )
+                return Rehearsal(twin._nothing(exchange), says)
+            place, caller = as_said
+            verdict = twin._admit(exchange, caller, place, "live", 0.0)
+            return Rehearsal(verdict, ", ".join(filter(None, ("the caller is given", _why(verdict)))))
+        glances = [Glance.at(credential, exchange) for credential in self.credentials]
+        says = "; ".join(glance.says for glance in glances)
+        asks = undecided(glances, self._all)
+        if asks:
+            for conceal in self._conceals:
+                conceal(exchange.head)
+            return Rehearsal(None, says, asks)
+        twin._checks = tuple(_constant(glance.found) for glance in glances)
+        verdict = cast("Verdict", twin.request(exchange))  # nothing has to be waited for
+        return Rehearsal(verdict, "; ".join(filter(None, (says, _why(verdict)))))
 
     def explain(self, exchange: IExchange) -> str:
-        """What is asked for, and what is shown."""
-        asked = (" and " if self._all else " or ").join(each.kind for each in self.credentials)
-        shown = ", ".join(each.kind for each in self.shown(exchange))
-        return f"asks for {asked}; " + (f"{shown} is shown" if shown else "none is shown")
+        """What is asked for; what is shown is told by `rehearse`."""
+        return "asks for " + (" and " if self._all else " or ").join(map(named, self.credentials))
 
 
 def _constant(found: Any) -> Callable[[IExchange], Any]:
     return lambda exchange: found
 
 
-def _told(credentials: Sequence[Credential], findings: Sequence[object]) -> list[str]:
-    """What came of each credential that was shown, in words; never the credential."""
-    told = []
-    for credential, found in zip(credentials, findings, strict=True):
-        if isinstance(found, Refused | Undecided):
-            told.append(f"{credential.kind}: {found.reason}" + (f" ({found.detail})" if found.detail else ""))
-        elif isinstance(found, Principal | Cached):
-            who = found if isinstance(found, Principal) else found.principal
-            told.append(f"{credential.kind}: it is {who.subject!r}")
-    return told
+def _why(verdict: Verdict) -> str:
+    """Why a caller who is known does not get in; empty for all else."""
+    return str(verdict.error) if verdict is not None and isinstance(verdict.error, Forbidden) else ""
 
 
 _AGES: Final[Mapping[str, int]] = {"live": 0, "fresh": 1, "revalidate": 2, "stale": 3}
