@@ -1,15 +1,18 @@
 """What would become of a request, and the route tests that rest on it."""
 
 import json
+import time
 
+import jwt
 import pytest
 
 from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.config.decode import decode
 from suuupra_gateway.config.findings import ConfigErrors
+from suuupra_gateway.config.model import PrincipalSpec
 from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.catalog import kinds
-from suuupra_gateway.memory import Probe
+from suuupra_gateway.memory import Probe, pretended
 from suuupra_gateway.plan import draft
 from suuupra_gateway.steps import Caller, Change, Miss
 from suuupra_gateway.testing import Gateway
@@ -290,6 +293,77 @@ def test_whom_to_ask_is_told_and_the_rest_is_as_for_those_who_are_let_in(guarded
     assert (found.asks, found.caller, found.upstream) == ("introspection opaque", None, "users")
 
 
+SECRET = "0123456789abcdef0123456789abcdef"
+CORP = {"issuer": "https://id.example.org", "audiences": ["api"]}
+IDENTITY = {"providers": {"corp": {**CORP, "secret": SECRET, "algorithms": ["HS256"]}, "far": CORP}}
+
+
+def token(key=SECRET, **claims):
+    """A token of corp."""
+    now = int(time.time())
+    usual = {"iss": "https://id.example.org", "aud": "api", "sub": "alice", "iat": now, "exp": now + 600}
+    return jwt.encode({**usual, **claims}, key, "HS256")
+
+
+def private(*credentials, name="a", **auth):
+    """A private route."""
+    credentials = credentials or ({"jwt": {"provider": "corp"}},)
+    return proxy(name) | {"auth": {"any": list(credentials), **auth}}
+
+
+def bearing(token):
+    return (("Authorization", f"Bearer {token}"),)
+
+
+def test_a_token_is_verified_where_its_keys_are_at_hand(plan):
+    made = plan(private(scopes={"all": ["read"]}), identity=IDENTITY)
+    found = trace(made, Probe("GET", "/a", bearing(token(scope="read write"))))
+    (step,) = found.steps
+    assert (step.filter, step.verdict, step.says) == ("auth", "goes on", "jwt corp: accepted")
+    assert Change("authorization", "Bearer ***", None) in step.changes
+    assert found.caller == Caller("alice", "jwt", "corp", ("read", "write"), (), "", "")
+    assert dict(found.forwarded.headers)["x-user-id"] == "alice"
+    assert "authorization" not in dict(found.forwarded.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "says"),
+    [
+        ((), 401, "jwt corp: not shown"),
+        (bearing(token(exp=1)), 401, "jwt corp: refused, expired"),
+        (bearing(token(aud="other")), 401, "jwt corp: refused, wrong_audience"),
+        (bearing(token(key=SECRET[::-1])), 401, "jwt corp: refused, bad_signature"),
+        (bearing("x") * 2, 400, "jwt corp: refused, several_credentials"),
+        (bearing(token(scope="write")), 403, "jwt corp: accepted; insufficient_scope: "),
+    ],
+)
+def test_why_nobody_is_let_in_is_told(plan, headers, status, says):
+    found = trace(plan(private(scopes={"all": ["read"]}), identity=IDENTITY), Probe("GET", "/a", headers))
+    assert (found.answer.status, found.answer.by, found.forwarded) == (status, "filter auth", None)
+    assert found.steps[0].says.startswith(says)
+
+
+def test_whose_keys_would_be_needed_is_told(plan):
+    made = plan(private({"jwt": {"provider": "far"}}), identity=IDENTITY)
+    found = trace(made, Probe("GET", "/a", bearing(token())))
+    assert (found.asks, found.steps[0].verdict, found.caller) == ("jwt far", "would ask jwt far", None)
+    assert "authorization" not in dict(found.forwarded.headers)
+    assert trace(made, Probe("GET", "/a")).answer.status == 401
+
+
+def test_a_principal_is_known_by_the_routes_own_credential(plan):
+    made = plan(private(roles={"any": ["r"]}), identity=IDENTITY)
+    found = trace(made, Probe("GET", "/a", bearing(token(exp=1)), principal=pretended(PrincipalSpec(roles=("r",)))))
+    assert (found.caller.subject, found.caller.credential, found.caller.provider) == ("somebody", "jwt", "corp")
+    refused = trace(made, Probe("GET", "/a", principal=pretended(PrincipalSpec())))
+    assert (refused.answer.status, refused.steps[0].says) == (
+        403,
+        "the caller is given, missing_role: roles have none of r",
+    )
+    other = trace(made, Probe("GET", "/a", principal=pretended(PrincipalSpec(credential="api-key"))))
+    assert (other.answer.status, other.steps[0].says) == (401, "nobody is let in here by api-key")
+
+
 def test_credentials_are_never_shown(plan):
     secrets = (("Authorization", "Bearer hush"), ("Cookie", "sid=hush; a=b"), ("Proxy-Authorization", "hush"))
     edits = {"headers": {"request": {"rename": {"Authorization": "X-Legacy"}, "add": {"Cookie": "more=hush"}}}}
@@ -436,11 +510,12 @@ def with_tests(route, *tests):
 def failures():
     """What the tests of these routes say, as texts."""
 
-    def run(*routes):
+    def run(*routes, **more):
         tree = {
             "listeners": [{"name": "a", "address": "127.0.0.1:0"}],
             "upstreams": {name: {"endpoints": [f"http://127.0.0.1:{port}"]} for name, port in NAMES.items()},
             "routes": list(routes),
+            **more,
         }
         known = kinds()
         return [str(failure) for failure in run_tests(draft(decode(Document.from_tree(tree), known), known))]
@@ -487,6 +562,50 @@ def test_what_is_not_as_expected_is_told(failures, test, why):
     (found,) = failures(with_tests(fixed("b"), test), proxy("a"), mount, proxy("s", split=SPLIT))
     assert found.startswith(f"route b, test 1: {test[0]}: ")
     assert why in found
+
+
+def test_tests_say_who_is_calling(failures):
+    def asked(principal=None, **more):
+        return {"url": "/a", **({"principal": principal} if principal is not None else {}), **more}
+
+    route = with_tests(
+        private(scopes={"all": ["read"]}, claims={"org.id": {"equals": 7}}),
+        (asked(), {"route": "a", "auth": "required", "status": 401}),
+        (asked("alice"), {"status": 403}),
+        (asked({"scopes": ["read"]}), {"status": 403}),
+        (asked({"scopes": ["read"], "claims": {"org": {"id": 7}}}), {"upstream": "users", "path": "/a"}),
+        (asked({"credential": "session"}), {"status": 401}),
+        (asked(headers={"Authorization": "Bearer x"}), {"status": 401}),
+    )
+    assert failures(route, identity=IDENTITY) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "expect", "why"),
+    [
+        (
+            {"url": "/a"},
+            {"upstream": "users"},
+            "expected upstream users, got 401 unauthorized from filter auth (jwt corp: not shown; give the request a "
+            "principal, or a credential)",
+        ),
+        (
+            {"url": "/a", "principal": "alice"},
+            {"path": "/a"},
+            "expected path /a, got 403 forbidden from filter auth (the caller is given, missing_role: roles have none of r)",
+        ),
+        ({"url": "/a"}, {"auth": "none"}, "expected auth none, got auth required"),
+        (
+            {"url": "/far", "headers": {"Authorization": "Bearer x.y.z"}},
+            {"status": 401},
+            "expected status 401, got what jwt far says: give the request a principal",
+        ),
+    ],
+)
+def test_who_was_not_let_in_is_told_with_the_reason(failures, request_, expect, why):
+    route = with_tests(private(roles={"any": ["r"]}), (request_, expect))
+    (found,) = failures(route, private({"jwt": {"provider": "far"}}, name="far"), identity=IDENTITY)
+    assert found.endswith(why)
 
 
 def test_all_that_is_not_as_expected_is_told(failures):

@@ -319,10 +319,8 @@ class Auth(Filter[AuthSpec]):
         if principal is not None:
             as_said = taken(self.credentials, principal)
             if as_said is None:
-                says = (
-                    f"nobody is known by {principal.credential or 'a credential of'} {principal.provider} here".rstrip()
-                )
-                return Rehearsal(twin._nothing(exchange), says)
+                by = " ".join(filter(None, (principal.credential, principal.provider)))
+                return Rehearsal(twin._nothing(exchange), f"nobody is let in here by {by}")
             place, caller = as_said
             verdict = twin._admit(exchange, caller, place, "live", 0.0)
             return Rehearsal(verdict, ", ".join(filter(None, ("the caller is given", _why(verdict)))))
