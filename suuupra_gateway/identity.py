@@ -8,12 +8,13 @@ what is only put together does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from suuupra_gateway import metrics
 from suuupra_gateway.auth.bearer import JwtCredential
 from suuupra_gateway.auth.certificate import ClientCertificate
 from suuupra_gateway.auth.fields import PrincipalFields
@@ -25,6 +26,7 @@ from suuupra_gateway.interfaces import Board, Credential, IResidents
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.residents import Residents
+from suuupra_gateway.tally import Sample
 
 
 @attrs.frozen
@@ -40,6 +42,12 @@ class Counts(AuthCounts):
 
     def retire(self) -> None:
         """See `Resident`."""
+
+    def samples(self) -> Iterator[Sample]:
+        """For metrics."""
+        for (provider, result, source), count in self.counts.items():
+            labels = (("provider", provider), ("result", result), ("source", source))
+            yield Sample(metrics.AUTH_DECISIONS.name, labels, count)
 
 
 def register(

@@ -132,6 +132,23 @@ REUSES: Final = _counter(
     "Requests sent on a connection that had been used before.",
 )
 
+AUTH_DECISIONS: Final = _counter(
+    "suuupra_auth_decisions_total",
+    ("provider", "result", "source"),
+    "requests",
+    "Requests to private routes. result: accepted, forbidden, refused, missing or undecided. source: live, or fresh, revalidate and"
+    " stale for decisions of before.",
+)
+JWKS_AGE: Final = _gauge(
+    "suuupra_jwks_age_seconds", ("provider",), "seconds", "Time since a provider's key set was last fetched.", "max"
+)
+JWKS_FETCHES: Final = _counter(
+    "suuupra_jwks_fetches_total",
+    ("provider", "result"),
+    "fetches",
+    "Fetches of a provider's metadata and key set: ok or failed.",
+)
+
 LOOP_LAG: Final = _gauge(
     "suuupra_loop_lag_seconds",
     ("worker",),

@@ -9,7 +9,7 @@ In order: `register` how to make each type of thing; compile a plan, which claim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -102,6 +102,13 @@ class Residents:
 
         retired.addErrback(lambda failure: self.log.failure("{resident!r} failed to retire", failure, resident=thing))
         retired.addBoth(over)
+
+    def samples(self) -> Iterator[Any]:
+        """What those residents publish that have ``samples``: `tally.Sample`, for metrics."""
+        for held in self._held.values():
+            publish = getattr(held.thing, "samples", None)
+            if held.started and publish is not None:
+                yield from publish()
 
     def close(self) -> Deferred[None]:
         """Retire everything; fires when all that ever was retired is done. Never fails."""

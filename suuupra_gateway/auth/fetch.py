@@ -25,6 +25,7 @@ from twisted.web.client import (
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseDone,
+    _HTTP11ClientFactory,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -63,6 +64,10 @@ class FetchFailed(Exception):
         """Whether the server may have seen the request."""
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    noisy = False  # two log lines per connection
+
+
 class Fetch:
     """A client of other servers. Keeps connections open until `close`."""
 
@@ -81,6 +86,7 @@ class Fetch:
         if agent is None:
             self._pool = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]  # twisted is not typed here
             self._pool.maxPersistentPerHost = _CONNECTIONS
+            self._pool._factory = _QuietFactory
             agent = Agent(reactor, contextFactory=_policy(ca_file), pool=self._pool)  # type: ignore[no-untyped-call]  # Twisted's
         # Whatever cookies a server sets, the next request is not sent with them (CVE-2022-23607).
         self._client = treq.client.HTTPClient(agent, CookieJar(DefaultCookiePolicy(allowed_domains=())))  # type: ignore[arg-type]

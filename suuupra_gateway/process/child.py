@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from suuupra_gateway import tally
 from suuupra_gateway.process import control
+from suuupra_gateway.process.board import Board
 from suuupra_gateway.process.lifecycle import Life, live
 
 if TYPE_CHECKING:
@@ -60,6 +61,17 @@ class SupervisorEnd(control.End):
         self.child.greeted(version, release)
         return {}
 
+    @control.Ask.responder
+    def ask(self, topic: str, question: bytes) -> Deferred[dict[str, bytes]]:
+        """It asks."""
+        return self.child.board.asked(topic, question).addCallback(lambda answer: {"answer": answer})
+
+    @control.Tell.responder
+    def tell(self, topic: str, event: bytes) -> dict[str, object]:
+        """It tells."""
+        self.child.board.told(topic, event)
+        return {}
+
     @control.Farewell.responder
     def farewell(self, length: int) -> dict[str, object]:
         """It goes."""
@@ -83,6 +95,9 @@ class Child:
     body: Body
     """Set by whoever launched it, before anything else."""
 
+    board: Board
+    """What it is to know; whoever launches it may give it that of all workers."""
+
     def __init__(
         self,
         reactor: IReactorTime,
@@ -96,6 +111,7 @@ class Child:
         :param gone: called once when nothing is left of it, with the reason in words.
         """
         self.slot = slot
+        self.board = Board()
         self.control = SupervisorEnd(self)
         self.state = "starting"
         self.release = ""
@@ -219,6 +235,7 @@ class Child:
             if not self._hello.called:
                 self._hello.errback(Failure(mismatch))
             raise mismatch
+        self.board.join(self.control)
         if not self._hello.called:
             self._hello.callback(None)
 
@@ -231,6 +248,7 @@ class Child:
 
     def disconnected(self) -> None:
         """Its end of the control connection is closed."""
+        self.board.leave(self.control)
         if not self._hello.called:
             self._hello.errback(Failure(WorkerLost(f"worker {self.slot} closed its control connection at once")))
         self._life.lost()

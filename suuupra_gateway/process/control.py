@@ -3,7 +3,8 @@ What supervisor and worker say to each other: AMP commands over a socket pair.
 
 In order: the worker says `Hello`; the supervisor answers with `Prepare` and `Commit`, upon which the worker begins to
 accept, and again at each reload, or `Discard`; in between it asks for `Ping` and `Snapshot`; and at last `Drain`, upon which
-the worker finishes what it has, says `Farewell` and goes. If either end closes the connection the other half is dead: a
+the worker finishes what it has, says `Farewell` and goes. At any time after `Hello`, `Post`, `Event`, `Ask` and `Tell` carry what
+the board knows (`process.board`). If either end closes the connection the other half is dead: a
 worker then drains and goes by itself, a supervisor replaces the worker.
 
 A worker may run newer code than its supervisor (it is started from what is installed *now*), so `Hello` carries the version
@@ -19,7 +20,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-VERSION = 1
+VERSION = 2
 """Of this protocol, not of the gateway."""
 
 _LONGEST = 8000
@@ -39,6 +40,10 @@ class VersionMismatch(Exception):
 
 class CannotServe(Exception):
     """A worker cannot accept connections."""
+
+
+class Unanswered(Exception):
+    """A question of a worker has no answer."""
 
 
 class Hello(amp.Command):
@@ -112,6 +117,40 @@ class Drain(amp.Command):
     """Accept nothing new, finish what is there within so many seconds, and go. Again with less to hurry."""
 
     arguments: ClassVar = [(b"grace", amp.Float())]
+    response: ClassVar = []
+
+
+class Post(amp.Command):
+    """Supervisor to worker: a piece of a value of the board; see `process.board`."""
+
+    arguments: ClassVar = [
+        (b"topic", amp.Unicode()),
+        (b"number", amp.Integer()),
+        (b"last", amp.Boolean()),
+        (b"piece", amp.String()),
+    ]
+    response: ClassVar = []
+
+
+class Event(amp.Command):
+    """Supervisor to worker: something happened."""
+
+    arguments: ClassVar = [(b"topic", amp.Unicode()), (b"event", amp.String())]
+    response: ClassVar = []
+
+
+class Ask(amp.Command):
+    """Worker to supervisor: a question."""
+
+    arguments: ClassVar = [(b"topic", amp.Unicode()), (b"question", amp.String())]
+    response: ClassVar = [(b"answer", amp.String())]
+    errors: ClassVar = {Unanswered: b"UNANSWERED"}
+
+
+class Tell(amp.Command):
+    """Worker to supervisor: something happened."""
+
+    arguments: ClassVar = [(b"topic", amp.Unicode()), (b"event", amp.String())]
     response: ClassVar = []
 
 

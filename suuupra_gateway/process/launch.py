@@ -128,7 +128,7 @@ def inside(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> None:
         )
         for listener in bound
     }
-    end = WorkerEnd(child.slot, Untouched())
+    end = WorkerEnd(child.slot, Untouched(), reactor)
 
     def left(length: int) -> None:
         def over(_: object) -> None:
@@ -140,7 +140,7 @@ def inside(reactor: Any, child: Child, bound: Iterable[BoundListener]) -> None:
         end.say_farewell(length).addBoth(over)
 
     memory = os.dup(child.memory)
-    end.serving = Serving(reactor, child.slot, sockets, memory, left)
+    end.serving = Serving(reactor, child.slot, sockets, memory, left, end.board)
     child.body = WorkerHere(child, end.serving)
     connect(reactor, theirs, end)
     connect(reactor, ours, child.control)

@@ -21,12 +21,13 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolF
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from suuupra_gateway import identity
 from suuupra_gateway.config.decode import ConfigErrors, decoding
 from suuupra_gateway.config.model import ListenerSpec, UpstreamSpec
 from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.catalog import known
 from suuupra_gateway.http.site import GatewaySite
-from suuupra_gateway.interfaces import IExchange
+from suuupra_gateway.interfaces import Board, IExchange
 from suuupra_gateway.logs import AccessLog
 from suuupra_gateway.net import endpoints
 from suuupra_gateway.net.networks import Networks
@@ -70,13 +71,20 @@ class Serving:
     log = Logger()
 
     def __init__(
-        self, reactor: Any, slot: int, sockets: Mapping[str, Sockets], memory: int, left: Callable[[int], object]
+        self,
+        reactor: Any,
+        slot: int,
+        sockets: Mapping[str, Sockets],
+        memory: int,
+        left: Callable[[int], object],
+        board: Board,
     ) -> None:
         """
         :param reactor: the process's own; what is made of it here needs all of its interfaces.
         :param sockets: by name of the listener; owned from now on.
         :param memory: descriptor of the shared memory for the tally.
         :param left: called when everything has ended after `drain`, with the length of the last tally.
+        :param board: what the supervisor knows.
         """
         self._reactor = reactor
         self._slot = slot
@@ -86,6 +94,7 @@ class Serving:
         self._sweep = Sweep(reactor)
         self._residents = Residents()
         self._residents.register(UpstreamSpec, self._upstream)
+        identity.register(self._residents, reactor=reactor, sweep=self._sweep, board=board)
         self._resource = GatewayResource()
         self._path = ""
         self._plan: Plan | None = None
@@ -99,7 +108,7 @@ class Serving:
         self._lag = samples.LoopLag(reactor)
         self._doom: IDelayedCall | None = None
         self._draining = False
-        self._tally.sources += [samples.of_process(slot, self._lag), self._samples]
+        self._tally.sources += [samples.of_process(slot, self._lag), self._samples, self._residents.samples]
 
     # -- plans --------------------------------------------------------------------------------------------------------
 

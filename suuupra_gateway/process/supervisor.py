@@ -27,12 +27,15 @@ from suuupra_gateway.config.model import AdminSpec
 from suuupra_gateway.interfaces import IControl
 from suuupra_gateway.net import endpoints
 from suuupra_gateway.process import launch
+from suuupra_gateway.process.board import Board
 from suuupra_gateway.process.child import Child
 from suuupra_gateway.process.fleet import Fleet
 from suuupra_gateway.process.generation import Generation, Loaded, slots, workers
 from suuupra_gateway.process.notify import Notifier
+from suuupra_gateway.process.oversight import Oversight
 from suuupra_gateway.process.reload import ReloadFailed, Reloading
 from suuupra_gateway.process.sockets import BoundListener, CannotListen, Manager, bind, bind_admin, passed
+from suuupra_gateway.tally import Snapshot
 
 POLL = 1.0
 """Seconds between two questions to each worker."""
@@ -82,6 +85,8 @@ class Supervisor(Service):
         self._announced = False
         self._told_to_end = False
         self._stopping = False
+        self._board = Board()
+        self._oversight = Oversight(reactor, self._board)
         self._fleet = Fleet(reactor, self._launch, lambda: self._reloading.current, self._fleet_changed)
         self._reloading: Reloading
 
@@ -115,6 +120,7 @@ class Supervisor(Service):
         for bound in self._bound:
             self.log.info("Listener {name} on {where}", name=bound.name, where=bound.where())
         self._serve_admin(self._loaded.config.admin)
+        self._oversight.expect(self._loaded.config)
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
@@ -124,6 +130,7 @@ class Supervisor(Service):
 
     def _launch(self, child: Child) -> None:
         current = self._reloading.current
+        child.board = self._board
         if current.config.gateway.workers == 0:
             launch.inside(self._reactor, child, current.bound)
         else:
@@ -185,12 +192,15 @@ class Supervisor(Service):
                 admin = bind_admin(after)
             except CannotListen as why:
                 raise ReloadFailed(str(why)) from why
+        self._oversight.expect(loaded.config)
         try:
             await self._reloading.take(loaded)
         except BaseException:
             if admin is not None and admin is not self._admin:
                 admin.close()
             raise
+        finally:
+            self._oversight.settle(self._reloading.current.config)
         if after != before:
             self._close_admin(keep=admin)
             self._admin = admin
@@ -273,6 +283,7 @@ class Supervisor(Service):
         grace = float(self._reloading.current.config.gateway.drain)
         self._notifier.stopping(f"draining, at most {grace:.0f} s")
         self.log.info("Draining, at most {grace:.0f} s", grace=grace)
+        self._oversight.stop()
         gone = Deferred.fromCoroutine(self._fleet.stop(grace))
         self._reloading.close()
         await gone
@@ -342,8 +353,10 @@ class Supervisor(Service):
         return entries + waiting
 
     def snapshots(self) -> Deferred[list[bytes]]:
-        """Fresh tallies of all workers, and one of those who are gone."""
-        return Deferred.fromCoroutine(self._fleet.snapshots())
+        """Fresh tallies of all workers, one of those who are gone, and one of what is counted here."""
+        return Deferred.fromCoroutine(self._fleet.snapshots()).addCallback(
+            lambda tallies: [*tallies, Snapshot(samples=list(self._oversight.samples())).encode()]
+        )
 
     def healthy(self) -> bool:
         """That this is answered at all says it."""

@@ -32,6 +32,7 @@ from twisted.python.reflect import namedAny
 
 import suuupra_gateway
 from suuupra_gateway.process import control
+from suuupra_gateway.process.board import WorkerBoard
 from suuupra_gateway.process.collector import Collector
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class WorkerEnd(control.End):
     serving: Serving
     """Set before the connection is made."""
 
-    def __init__(self, slot: int, collector: Collector) -> None:
+    def __init__(self, slot: int, collector: Collector, reactor: Any) -> None:
         super().__init__()
+        self.board = WorkerBoard(self, reactor)
         self._slot = slot
         self._collector = collector
 
@@ -125,6 +127,18 @@ class WorkerEnd(control.End):
         self.serving.reopen()
         return {}
 
+    @control.Post.responder
+    def post(self, topic: str, number: int, last: bool, piece: bytes) -> dict[str, object]:
+        """See `WorkerBoard.posted`."""
+        self.board.posted(topic, number, last, piece)
+        return {}
+
+    @control.Event.responder
+    def event(self, topic: str, event: bytes) -> dict[str, object]:
+        """See `WorkerBoard.heard`."""
+        self.board.heard(topic, event)
+        return {}
+
     @control.Drain.responder
     def drain(self, grace: float) -> dict[str, object]:
         """See `Serving.drain`."""
@@ -196,7 +210,7 @@ def main(arguments: Sequence[str]) -> None:
     loop: Any = reactor
     sockets = {name: Sockets(*both) for name, both in inherited(arguments[3:]).items()}
     collector = Collector()
-    end = WorkerEnd(slot, collector)
+    end = WorkerEnd(slot, collector, loop)
     gone: Deferred[None] = Deferred()
     shutdown = False
 
@@ -214,7 +228,7 @@ def main(arguments: Sequence[str]) -> None:
         end.serving.drain(end.serving.grace)
         return gone
 
-    end.serving = Serving(loop, slot, sockets, memory, left)
+    end.serving = Serving(loop, slot, sockets, memory, left, end.board)
     gone.addCallback(stop)
     loop.addSystemEventTrigger("before", "shutdown", stopping)
     connect(loop, socket.socket(fileno=descriptor), end)

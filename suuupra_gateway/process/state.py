@@ -1,0 +1,30 @@
+"""
+Where lies what must outlive restarts: key sets, API keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from suuupra_gateway.config.model import ProcessSpec
+
+
+def state_directory(gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """
+    ``gateway.state-dir``, else what systemd made (``StateDirectory=``), else None. It is made, for its owner only.
+
+    :raises OSError: it cannot be made.
+    """
+    path = place(gateway, environ)
+    if path is not None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def place(gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """As `state_directory`, and nothing is made."""
+    # systemd separates several with colons
+    named = gateway.state_dir or environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(named) if named else None
