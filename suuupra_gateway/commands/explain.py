@@ -119,13 +119,13 @@ class _Page:
             self._section("upstream", _branch(branch, branch.upstream == trace.upstream))
         if trace.forwarded is not None:
             first = f"{trace.forwarded.method} {trace.forwarded.target}"
-            self._section("it sees", [first, *(f"{name}: {value}" for name, value in trace.forwarded.headers)])
+            self._section("it sees", [first, *_fields(trace.forwarded.headers)])
         if trace.answer is not None:
             style = GREEN if trace.answer.status < 400 else RED
             status = self._console.styled(str(trace.answer.status), style)
             code = f" {trace.answer.code}" if trace.answer.code else ""
             first = f"{status}{code}, by {trace.answer.by}"
-            self._section("answer", [first, *(f"{name}: {value}" for name, value in trace.answer.headers)])
+            self._section("answer", [first, *_fields(trace.answer.headers)])
 
     def _route(self) -> list[str]:
         trace = self._trace
@@ -149,12 +149,11 @@ class _Page:
             (f"roles {' '.join(caller.roles)}", caller.roles),
             (f"tenant {caller.tenant}", caller.tenant),
         ]
-        return [
-            ", ".join([f"{self._console.styled(caller.subject, BOLD)} by {by}", *(text for text, said in told if said)])
-        ]
+        who = self._console.styled(_printable(caller.subject), BOLD)
+        return [", ".join([f"{who} by {by}", *(_printable(text) for text, said in told if said)])]
 
     def _step(self, place: int, step: Step) -> Iterable[str]:
-        says = f" ({step.says})" if step.says else ""
+        says = f" ({_printable(step.says)})" if step.says else ""
         yield f"{place}. {step.filter} [{step.phase}]: {step.verdict}{says}"
         for change in step.changes:
             yield f"   {change.part}: {_shown(change.before)} -> {_shown(change.after)}"
@@ -168,12 +167,16 @@ class _Page:
 
 
 def _printable(text: str) -> str:
-    """What tokens say comes from elsewhere, and must not command a terminal."""
+    """What messages and tokens say comes from elsewhere, and must not command a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def _fields(headers: Iterable[tuple[str, str]]) -> list[str]:
+    return [_printable(f"{name}: {value}") for name, value in headers]
+
+
 def _shown(value: str | None) -> str:
-    return "(none)" if value is None else value or "(empty)"
+    return "(none)" if value is None else _printable(value) or "(empty)"
 
 
 def _branch(branch: Branch, chosen: bool) -> list[str]:

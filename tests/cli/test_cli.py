@@ -252,6 +252,85 @@ def test_explain_refuses_what_is_no_header_or_address(capsys, file, arguments):
     assert arguments[1] in capsys.readouterr().err
 
 
+PRIVATE = """\
+listeners:
+  - {name: public, address: "127.0.0.1:0"}
+identity:
+  providers:
+    corp: {issuer: https://id.example.org, audiences: [api]}
+    near: {issuer: https://near.example.org, audiences: [api], secret: 0123456789abcdef0123456789abcdef, algorithms: [HS256]}
+  client-certificates: {}
+upstreams:
+  orders: {endpoints: ["http://127.0.0.1:9001"]}
+routes:
+  - name: orders
+    match: {prefix: /orders}
+    auth: {any: [{jwt: {provider: corp}}, {jwt: {provider: near}}], scopes: {any: [read]}}
+    target: {proxy: {upstream: orders}}
+  - name: both
+    match: {prefix: /both}
+    auth: {all: [{jwt: {provider: near}}, client-certificate: ]}
+    target: {proxy: {upstream: orders}}
+  - {name: open, match: {path: /open}, auth: none, target: {fixed: {}}}
+"""
+
+
+@pytest.fixture
+def private(tmp_path):
+    file = tmp_path / "private.yaml"
+    file.write_text(PRIVATE)
+    return file
+
+
+def test_explain_tells_who_is_calling(run, private):
+    who = '{"subject": "al\\u001bice", "scopes": ["read", "write"], "roles": ["r"], "tenant": "t", "key": "k"}'
+    status, out, err = run("explain", "GET", "/orders/7", "--principal", who, private)
+    assert (status, err) == (0, "")
+    assert "route      orders (auth required)" in out
+    assert "filters    1. auth [authenticate]: goes on (the caller is given)" in out
+    assert r"caller     al\x1bice by jwt (corp), key k, scopes read write, roles r, tenant t" in out.splitlines()
+    assert "           x-auth-scopes: read write" in out.splitlines()
+
+
+def test_explain_tells_why_somebody_is_refused(run, private):
+    _, out, _ = run("explain", "GET", "/orders/7", "--principal", "alice", private)
+    assert "answers 403 forbidden (the caller is given, insufficient_scope: scopes have none of read)" in out
+    assert "caller     alice by jwt (corp)" in out
+    _, out, _ = run("explain", "GET", "/both", private)
+    assert "answers 401 unauthorized (jwt near: not shown; client-certificate: not shown)" in out
+    assert "caller" not in out
+    _, out, _ = run(
+        "explain", "GET", "/both", "--principal", '{"subject": "cn", "credential": "client-certificate"}', private
+    )
+    assert "caller     cn by client-certificate" in out.splitlines()
+
+
+def test_explain_tells_whom_it_does_not_ask_and_no_secret(run, private):
+    status, out, _ = run("explain", "GET", "/orders/7", "-H", "Authorization: Bearer hush.hush.hush", private)
+    assert status == 0
+    assert "would ask jwt corp (jwt corp would have to be asked; jwt near: refused, malformed: " in out
+    assert "caller     whoever jwt corp says it is; what follows is for those who are let in" in out.splitlines()
+    assert "upstream   orders" in out
+    status, out, _ = run("explain", "GET", "/orders/7", "-H", "Authorization: Bearer hush.hush.hush", "--json", private)
+    assert json.loads(out)["asks"] == "jwt corp"
+    assert "hush" not in out
+
+
+def test_routes_tells_by_what_callers_get_in(run, private):
+    rows = run("routes", private)[1].splitlines()
+    assert sorted((row.split()[0], row.partition("  -   ")[2].partition("  ")[0]) for row in rows[1:]) == [
+        ("both", "jwt near + client-certificate"),
+        ("open", "none"),
+        ("orders", "jwt corp | jwt near"),
+    ]
+    found = {route["route"]: route["auth"] for route in json.loads(run("routes", "--json", private)[1])}
+    assert found == {
+        "orders": {"any": [{"jwt": {"provider": "corp"}}, {"jwt": {"provider": "near"}}], "scopes": {"any": ["read"]}},
+        "both": {"all": [{"jwt": {"provider": "near"}}, {"client-certificate": {}}]},
+        "open": "none",
+    }
+
+
 @pytest.mark.parametrize(
     ("principal", "why"),
     [
