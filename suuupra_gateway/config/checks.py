@@ -131,8 +131,13 @@ def target(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding]:
 
 
 def expectations(parts: Parts, index: int, route: RouteSpec) -> Iterator[Finding]:
-    """Tests speak of routes and upstreams that exist."""
+    """Tests speak of routes, upstreams and providers that exist."""
+    vouching = tuple(name for names in parts.identity_names.values() for name in names)
     for number, test in enumerate(route.tests):
+        principal = test.request.principal
+        if principal is not None and principal.provider and principal.provider not in vouching:
+            here = ("routes", index, "tests", number, "request", "principal", "provider")
+            yield unknown(here, "provider", principal.provider, vouching)
         loc = ("routes", index, "tests", number, "expect")
         expect = test.expect
         if expect.route not in (None, "none") and expect.route not in parts.route_names:

@@ -38,6 +38,14 @@ _ATTEMPTS = 4
 """How often the rest of something is tried; a filter without its only key, say, is itself left out the second time."""
 
 
+_BY_NAME = tuple(
+    str(field.alias)
+    for field in IdentitySpec.model_fields.values()
+    if any(isinstance(mark, Named) for mark in field.metadata)
+)
+"""Keys of ``identity`` that hold things by name."""
+
+
 class HasSpec(Protocol):
     """A kind of filter, as the catalogue of filters knows it."""
 
@@ -225,7 +233,7 @@ class _Reading:
             upstream_names=tuple(written) if isinstance(written, dict) else (),
             route_names=names,
             identity_names={
-                key: tuple(things) if isinstance(things, dict) else ()
+                key: tuple(things) if isinstance(things, dict) and key in _BY_NAME else ()
                 for key, things in (identity if isinstance(identity, dict) else {}).items()
             },
         )

@@ -229,3 +229,14 @@ def test_tests_speak_of_routes_and_upstreams_that_exist(tmp_path: Path) -> None:
         "routes[0].tests[2].expect.route (r): there is no route rr, did you mean r?",
         "routes[0].tests[2].expect.upstream (r): there is no upstream usrs, did you mean users?",
     ]
+
+
+def test_tests_speak_of_callers_whom_somebody_knows(tmp_path: Path) -> None:
+    identity = "identity: {providers: {corp: {issuer: 'https://id'}}, realm: crop}\n"
+    tests = (
+        "tests: [{request: {url: /, principal: {provider: corp}}, expect: {}}, "
+        "{request: {url: /, principal: {provider: crop}}, expect: {}}, {request: {url: /, principal: joe}, expect: {}}], "
+    )
+    assert [line.split(": ", 1)[1] for line in refused(tmp_path, identity + route("{fixed: {}}", tests))] == [
+        "routes[0].tests[1].request.principal.provider (r): there is no provider crop, did you mean corp?"
+    ]
