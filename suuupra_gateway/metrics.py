@@ -168,6 +168,35 @@ BROKEN_SOURCES: Final = _gauge(
     "suuupra_metric_sources_broken", (), "sources", "Parts of workers whose own metrics could not be read."
 )
 
+AUTH_ASKED: Final = _counter(
+    "suuupra_auth_asked_total",
+    ("provider", "outcome"),
+    "questions",
+    "Questions to who decides about credentials or keeps them. outcome: answered or failed.",
+)
+AUTH_REMEMBERED: Final = _gauge(
+    "suuupra_auth_remembered_decisions",
+    ("provider",),
+    "decisions",
+    "Decisions that workers remember; one that several remember counts several times.",
+)
+AUTH_OUTAGE: Final = _gauge(
+    "suuupra_auth_outage_seconds",
+    ("provider",),
+    "seconds",
+    "Since the first of the questions in a row that got no answer; 0 after an answer.",
+    "max",
+)
+AUTH_ACTIVE: Final = _gauge(
+    "suuupra_auth_active_identities", ("provider",), "identities", "Callers of the last 5 minutes, per worker added up."
+)
+AUTH_SURVIVING: Final = _gauge(
+    "suuupra_auth_surviving_identities",
+    ("provider", "minutes"),
+    "identities",
+    "Those of the active callers who would get by if their provider were away for so many minutes from now on.",
+)
+
 GENERATION: Final = _gauge("suuupra_config_generation", (), "generation", "Generation of the plan in force.")
 RELOADED: Final = _gauge(
     "suuupra_config_last_reload_successful", (), "boolean", "1 if the last start or reload took effect, else 0."
