@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from suuupra_gateway.config.address import admin_address
-from suuupra_gateway.config.spec import Cidr, Flag, Name, Named, Spec
+from suuupra_gateway.config.spec import NAMES, Cidr, Flag, Name, Named, Spec
 from suuupra_gateway.config.store import StoreSpec
 from suuupra_gateway.config.units import Duration, Secret
 
@@ -44,7 +44,7 @@ class ProcessSpec(Spec):
     trusted_proxies: tuple[Cidr, ...] = ()
     """Peers whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are believed."""
 
-    identity_headers: tuple[str, ...] = (
+    identity_headers: tuple[Annotated[str, Field(pattern=NAMES)], ...] = (
         "X-User-Id",
         "X-User-Roles",
         "X-Tenant-Id",

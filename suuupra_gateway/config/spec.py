@@ -38,6 +38,7 @@ BASE = "base"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # RFC 9110 section 5.6.2
+NAMES = r"^[!#$%&'+.^_`|~0-9A-Za-z-]+\*?$"
 FIELD_VALUE = r"^[\t\x20-\x7e\u0080-\u00ff]*$"  # RFC 9110 section 5.5, obs-text included
 METHOD = r"^[A-Z][A-Z-]*$"
 KEY = r"^(client|path|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$"
@@ -47,6 +48,7 @@ OBJECT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-
 PATTERNS: dict[str, str] = {
     NAME: "a name of at most 63 letters, digits, dots, hyphens and underscores that begins with a letter or digit",
     TOKEN: "the name of a header field",
+    NAMES: "the name of a header field, or the beginning of some and *",
     FIELD_VALUE: "the value of a header field: one line, no control characters",
     METHOD: "a method in upper case",
     KEY: "client, path, header:NAME or cookie:NAME",

@@ -30,6 +30,9 @@ def test_workers_are_counted_or_left_to_the_machine(workers: object) -> None:
         {"restart-backoff": ["1s"]},
         {"trusted-proxies": ["10.0.0.1/8"]},
         {"forwarded": "all"},
+        {"identity-headers": ["X-€"]},
+        {"identity-headers": ["X-*-Id"]},
+        {"identity-headers": ["*"]},
     ],
 )
 def test_a_process_is_nothing_else(written: dict[str, object]) -> None:

@@ -15,6 +15,7 @@ from suuupra_gateway.config.spec import (
     KEY,
     METHOD,
     NAME,
+    NAMES,
     OBJECT,
     PATTERNS,
     STICKY,
@@ -249,6 +250,7 @@ def test_a_path_begins_with_a_slash() -> None:
     [
         (NAME, ["a", "A-1_b.c", "a" * 63], ["", "-a", "a b", "a" * 64]),
         (TOKEN, ["X-A", "a_b"], ["", "a b", "a:"]),
+        (NAMES, ["X-A", "x_a.b", "X-*"], ["", "*", "X-*-Id", "a b", "X-\u20ac"]),
         (METHOD, ["GET", "M-SEARCH"], ["", "get", "-"]),
         (KEY, ["client", "path", "header:X-A", "cookie:a"], ["", "header:", "header:a b", "ip"]),
         (STICKY, ["", "client", "cookie:a"], ["path", "cookie:"]),
