@@ -1,0 +1,133 @@
+"""
+Hearing of revocations, in the supervisor: from Redis as they happen, or from the file of this host by looking often.
+
+Who was away asks for what it has missed. Times are those of whoever revoked, so a little more than that is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from suuupra_gateway.auth.keystore import IKeyStore
+from suuupra_gateway.auth.revocations import Revocation
+from suuupra_gateway.net.redis import Redis, Subscription
+
+SLACK: Final = 60.0
+"""Seconds by which clocks of machines may differ."""
+
+
+class RevocationFeed:
+    """Tells of everything that is revoked. Lives as long as its store is configured; `stop` ends it."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        store: IKeyStore,
+        reactor: Any,
+        announce: Callable[[bytes], object],
+        *,
+        redis: Redis | None = None,
+        poll: float = 0.5,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param announce: called with each `Revocation`, encoded.
+        :param redis: where the store lies, if it can tell by itself; else it is looked at every ``poll`` seconds.
+        """
+        self.live = False
+        """Whether everything is heard of now."""
+        self._store = store
+        self._reactor = reactor
+        self._announce = announce
+        self._redis = redis
+        self._poll = poll
+        self._wall = wall
+        self._since = wall() - SLACK
+        self._heard: dict[str, float] = {}
+        self._call: IDelayedCall | None = None
+        self._subscription: Subscription | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin."""
+        if self._redis is not None:
+            self._subscription = self._redis.subscribe([self._redis.key("revoked")], self._message, self._state)
+        else:
+            self._look()
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self._stopped = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._subscription is not None:
+            self._subscription.end()
+
+    # -- Redis --------------------------------------------------------------------------------------------------------
+
+    def _message(self, channel: str, event: bytes) -> None:
+        try:
+            revocation = msgspec.json.decode(event, type=Revocation)
+        except msgspec.DecodeError:
+            self.log.error("A revocation cannot be read; what was revoked is looked up")
+            self._look()
+            return
+        self._hear(dict.fromkeys(revocation.tags, revocation.at))
+
+    def _state(self, connected: bool) -> None:
+        if connected:
+            self._look()
+        else:
+            self.live = False
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._call = None
+        if self._stopped:
+            return
+        looked: Deferred[Mapping[str, float]] = self._store.revocations(self._since - SLACK)
+        looked.addCallbacks(self._found, self._failed).addErrback(
+            lambda failure: self.log.failure("Revocations are looked for no more", failure)
+        )
+
+    def _found(self, tags: Mapping[str, float]) -> None:
+        self.live = True
+        self._hear(tags)
+        if self._redis is None:
+            self._again(self._poll)
+
+    def _failed(self, failure: Failure) -> None:
+        if self.live:
+            self.log.warn("Revocations cannot be looked for: {why}", why=failure.getErrorMessage())
+        self.live = False
+        # A subscription that comes back looks by itself, but it may be there while the other connection is not.
+        self._again(self._poll if self._redis is None else 1.0)
+
+    def _again(self, seconds: float) -> None:
+        if not self._stopped and self._call is None:
+            self._call = self._reactor.callLater(seconds, self._look)
+
+    def _hear(self, tags: Mapping[str, float]) -> None:
+        news = {tag: at for tag, at in tags.items() if self._heard.get(tag, -1.0) < at}
+        if not news:
+            return
+        for tag, at in news.items():
+            self._heard.pop(tag, None)
+            self._heard[tag] = at
+            self._since = max(self._since, min(at, self._wall()))
+        oldest = self._since - 2 * SLACK
+        while self._heard and self._heard[next(iter(self._heard))] < oldest:
+            del self._heard[next(iter(self._heard))]
+        for tag, at in news.items():
+            self._announce(msgspec.json.encode(Revocation((tag,), at)))
