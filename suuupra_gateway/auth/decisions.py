@@ -66,12 +66,15 @@ Waiter = Deferred["Found[T] | Undecided"]
 class _Flight(Generic[T]):
     """A question on its way, and who waits for the answer. Lives until that came."""
 
-    __slots__ = ("started", "probe", "waiters")
+    __slots__ = ("key", "started", "probe", "keep", "waiters")
 
-    def __init__(self, started: float, probe: bool) -> None:
+    def __init__(self, key: bytes, started: float, probe: bool, keep: bool) -> None:
+        self.key = key
         self.started = started
         self.probe = probe
         """Whether it is the one attempt that is made at a time during an outage."""
+        self.keep = keep
+        """Whether the answer is remembered."""
         self.waiters: list[tuple[Waiter[T], bool]] = []
         """Each with whether a stale decision would do."""
 
@@ -114,6 +117,7 @@ class Decisions(Generic[T]):
         self._outage = Outage(name)
         self._answered = 0
         self._failed = 0
+        self._once = 0
 
     def key(self, *parts: bytes) -> bytes:
         """
@@ -160,12 +164,22 @@ class Decisions(Generic[T]):
                 self._ask(key, ask, now)
             return self._remembered(key, entry, phase, now)
         if not may_ask:
-            return self._undecided("no answer lately" if self._patience.lost else "too many questions at once", now)
+            return self._undecided(self._silence, now)
         waiter: Waiter[T] = Deferred()
         if flight is not None:
             flight.waiters.append((waiter, stale_allowed))
         else:
             self._ask(key, ask, now, (waiter, stale_allowed))
+        return waiter
+
+    def once(self, ask: Callable[[], Awaitable[Decision]]) -> Undecided | Awaitable[Found[T] | Undecided]:
+        """As `look` for something of which nothing may be remembered, and whose answer nobody else may get."""
+        now = self._monotonic()
+        if not self._may_ask(now):
+            return self._undecided(self._silence, now)
+        waiter: Waiter[T] = Deferred()
+        self._once += 1
+        self._ask(b"%d" % self._once, ask, now, (waiter, False), keep=False)
         return waiter
 
     def revoke(self, tags: Iterable[str]) -> None:
@@ -209,6 +223,10 @@ class Decisions(Generic[T]):
 
     # -- asking ---------------------------------------------------------------------------------------------------------------
 
+    @property
+    def _silence(self) -> str:
+        return "no answer lately" if self._patience.lost else "too many questions at once"
+
     def _may_ask(self, now: float) -> bool:
         if len(self._flights) >= MOST_ASKED:
             return False
@@ -220,16 +238,18 @@ class Decisions(Generic[T]):
         ask: Callable[[], Awaitable[Decision]],
         now: float,
         waiter: tuple[Waiter[T], bool] | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
-        flight: _Flight[T] = _Flight(now, self._patience.lost)
+        flight: _Flight[T] = _Flight(key, now, self._patience.lost, keep)
         if waiter is not None:
             flight.waiters.append(waiter)
         self._flights[key] = flight
         self._probing = self._probing or flight.probe
-        asked: Deferred[None] = Deferred.fromCoroutine(self._fly(key, flight, ask))
-        asked.addErrback(self._broken, key, flight)
+        asked: Deferred[None] = Deferred.fromCoroutine(self._fly(flight, ask))
+        asked.addErrback(self._broken, flight)
 
-    async def _fly(self, key: bytes, flight: _Flight[T], ask: Callable[[], Awaitable[Decision]]) -> None:
+    async def _fly(self, flight: _Flight[T], ask: Callable[[], Awaitable[Decision]]) -> None:
         try:
             for _ in range(_AGAIN):
                 decision = await ask()
@@ -240,33 +260,37 @@ class Decisions(Generic[T]):
             else:
                 raise AskFailed("it is being revoked all the time", stale=False)
         except AskFailed as error:
-            now = self._monotonic()
-            self._landed(key, flight)
-            self._failed += 1
-            self._patience = self._patience.failed(now)
-            self._outage.failed(str(error), now, lost=self._patience.lost)
-            for waiter, stale_allowed in flight.waiters:
-                waiter.callback(self._instead(key, error, stale_allowed, now))
+            self._unanswered(flight, error)
             return
-        made = self._memory.keep(key, decision, flight.started, now)
-        self._landed(key, flight)
+        memory = self._memory
+        made = memory.keep(flight.key, decision, flight.started, now) if flight.keep else memory.make(decision)
+        self._landed(flight)
         self._answered += 1
         self._patience = Patience()
         self._outage.answered(now)
         for waiter, _ in flight.waiters:
             waiter.callback(Found(decision, made, "live", 0.0))
 
-    def _broken(self, failure: Failure, key: bytes, flight: _Flight[T]) -> None:
+    def _unanswered(self, flight: _Flight[T], error: AskFailed) -> None:
+        now = self._monotonic()
+        self._landed(flight)
+        self._failed += 1
+        self._patience = self._patience.failed(now)
+        self._outage.failed(str(error), now, lost=self._patience.lost)
+        for waiter, stale_allowed in flight.waiters:
+            waiter.callback(self._instead(flight.key, error, stale_allowed, now))
+
+    def _broken(self, failure: Failure, flight: _Flight[T]) -> None:
         """A bug of whoever asks: everybody who waits gets it."""
-        self._landed(key, flight)
+        self._landed(flight)
         self._failed += 1
         self.log.failure("{provider} could not be asked", failure, provider=self.name)
         for waiter, _ in flight.waiters:
             if not waiter.called:
                 waiter.errback(failure)
 
-    def _landed(self, key: bytes, flight: _Flight[T]) -> None:
-        self._flights.pop(key, None)
+    def _landed(self, flight: _Flight[T]) -> None:
+        self._flights.pop(flight.key, None)
         if flight.probe:
             self._probing = False
 

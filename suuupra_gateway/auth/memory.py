@@ -168,6 +168,10 @@ class Memory(Generic[T]):
         self._put(key, decision, made, record.decided, now, record.doubted)
         return True
 
+    def make(self, decision: Decision) -> T:
+        """What callers need of ``decision``."""
+        return self._decode(decision)
+
     def keep(self, key: bytes, decision: Decision, decided: float, now: float) -> T:
         """
         Remember a decision, as far as that is wished.
@@ -175,7 +179,7 @@ class Memory(Generic[T]):
         :param decided: when it was asked for: the answer may be as old as that.
         :return: what was made of it.
         """
-        made = self._decode(decision)
+        made = self.make(decision)
         shared = self._shared
         if decision.allow and not decision.wishes.keep:
             self.drop(key)
