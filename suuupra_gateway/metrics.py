@@ -136,8 +136,8 @@ AUTH_DECISIONS: Final = _counter(
     "suuupra_auth_decisions_total",
     ("provider", "result", "source"),
     "requests",
-    "Requests to private routes. result: accepted, forbidden, refused, missing or undecided. source: live, or fresh, revalidate and"
-    " stale for decisions of before.",
+    "Requests to private routes. result: accepted, forbidden, refused, missing or undecided. source: live; fresh, revalidate"
+    " and stale are decisions of before.",
 )
 JWKS_AGE: Final = _gauge(
     "suuupra_jwks_age_seconds", ("provider",), "seconds", "Time since a provider's key set was last fetched.", "max"
@@ -147,6 +147,14 @@ JWKS_FETCHES: Final = _counter(
     ("provider", "result"),
     "fetches",
     "Fetches of a provider's metadata and key set: ok or failed.",
+)
+
+REVOCATIONS_HEARD: Final = _gauge(
+    "suuupra_revocations_heard",
+    (),
+    "boolean",
+    "1 while this host hears of what is revoked, 0 while it does not.",
+    "max",
 )
 
 LOOP_LAG: Final = _gauge(

@@ -120,7 +120,7 @@ def draft(config: GatewayConfig, kinds: Mapping[str, FilterKind], *, digest: str
     sweep = Sweep(clock, monotonic=clock.seconds, wall=clock.seconds)
     residents = Residents()
     residents.register(UpstreamSpec, lambda spec: Upstream(spec, clock, sweep))
-    register(residents, reactor=clock, sweep=sweep, board=QuietBoard(), gateway=config.gateway)
+    register(residents, reactor=clock, sweep=sweep, board=QuietBoard())
     return compile_plan(config, residents, kinds=kinds, reactor=clock, sweep=sweep, digest=digest)
 
 

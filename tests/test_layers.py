@@ -26,7 +26,7 @@ ROWS = (
     {"auth", "limits", "upstreams", "discovery"},
     {"filters", "targets"},
     {"routing"},
-    {"residents", "memory", "masks", "steps", "sink"},
+    {"residents", "state", "memory", "masks", "steps", "sink"},
     {"identity"},
     {"plan", "logs", "events"},
     {"walk", "lint"},

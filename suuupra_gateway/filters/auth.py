@@ -140,6 +140,8 @@ class Auth(Filter[AuthSpec]):
             if found is not None:
                 if isinstance(found, Principal):
                     return self._admit(exchange, found, place, "live", 0.0)
+                if isinstance(found, Cached) and found.source != "stale":
+                    return self._admit(exchange, found.principal, place, found.source, found.age)
                 return self._weigh(exchange, _Trial(place, found))
         return self._nothing(exchange)
 

@@ -17,11 +17,15 @@ from twisted.logger import Logger
 from suuupra_gateway import metrics
 from suuupra_gateway.auth.fetch import Fetch
 from suuupra_gateway.auth.jwks import KeyWatch
+from suuupra_gateway.auth.keystore_redis import RedisKeyStore
+from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
 from suuupra_gateway.auth.provider import digest, is_fetched, topic
+from suuupra_gateway.auth.revocation import RevocationFeed
 from suuupra_gateway.auth.revocations import MOST, TOPIC, Recent, Revocation
-from suuupra_gateway.config.model import GatewayConfig, ProcessSpec, ProviderSpec
+from suuupra_gateway.config.model import GatewayConfig, ProcessSpec, ProviderSpec, StoreSpec
+from suuupra_gateway.net.redis import Redis
 from suuupra_gateway.process.board import Board
-from suuupra_gateway.process.state import state_directory
+from suuupra_gateway.state import keys_file, state_directory
 from suuupra_gateway.tally import Sample
 
 KEPT: Final = 86400.0
@@ -39,6 +43,7 @@ class Oversight:
         self._wall = wall
         self._watches: dict[str, tuple[KeyWatch, Fetch]] = {}
         self._revoked: dict[str, float] = {}
+        self._feed: tuple[object, RevocationFeed, Callable[[], object]] | None = None
         board.listen(TOPIC, self.revoked)
 
     # -- configurations -----------------------------------------------------------------------------------------------
@@ -49,6 +54,8 @@ class Oversight:
             name = topic(spec)
             if name not in self._watches:
                 self._watch(spec, name, config.gateway)
+        if self._feed is None:
+            self._listen(config)
 
     def settle(self, config: GatewayConfig) -> None:
         """End what ``config``, which is in force, does not need."""
@@ -58,6 +65,8 @@ class Oversight:
             watch.stop()
             fetch.close()
             self._board.retract(name)
+        if self._feed is None or self._feed[0] != _told_by(config):
+            self._listen(config)
 
     def stop(self) -> None:
         """End everything."""
@@ -65,6 +74,7 @@ class Oversight:
             watch.stop()
             fetch.close()
         self._watches.clear()
+        self._deafen()
 
     def _watch(self, spec: ProviderSpec, name: str, gateway: ProcessSpec) -> None:
         try:
@@ -78,6 +88,35 @@ class Oversight:
         self._watches[name] = (watch, fetch)
         self._board.answer(name, watch.ask)
         watch.start()
+
+    # -- hearing of revocations ---------------------------------------------------------------------------------------
+
+    def _listen(self, config: GatewayConfig) -> None:
+        """Hear of what is revoked wherever ``config`` keeps keys and sessions."""
+        self._deafen()
+        source = _told_by(config)
+        if source is None:
+            return
+        close: Callable[[], object]
+        store, path, poll = source
+        if store is not None:
+            redis = Redis(store, self._reactor)
+            redis.start()
+            feed = RevocationFeed(RedisKeyStore(redis), self._reactor, self.revoked, redis=redis, wall=self._wall)
+            close = redis.retire
+        else:
+            kept = SqliteKeyStore(path, self._reactor)
+            feed = RevocationFeed(kept, self._reactor, self.revoked, poll=poll, wall=self._wall)
+            close = kept.close
+        self._feed = (source, feed, close)
+        feed.start()
+
+    def _deafen(self) -> None:
+        if self._feed is not None:
+            _, feed, close = self._feed
+            self._feed = None
+            feed.stop()
+            close()
 
     # -- revocations --------------------------------------------------------------------------------------------------
 
@@ -106,7 +145,18 @@ class Oversight:
                 yield Sample(metrics.JWKS_AGE.name, labels, watch.age)
             for result, count in watch.fetches.items():
                 yield Sample(metrics.JWKS_FETCHES.name, (*labels, ("result", result)), count)
+        if self._feed is not None:
+            yield Sample(metrics.REVOCATIONS_HEARD.name, (), float(self._feed[1].live))
 
 
 def _fetched(config: GatewayConfig) -> Iterator[ProviderSpec]:
     return (spec for spec in config.identity.providers if is_fetched(spec))
+
+
+def _told_by(config: GatewayConfig) -> tuple[StoreSpec | None, str, float] | None:
+    """Who tells of revocations: a store, or a file that is looked at every so often; None for nobody."""
+    identity = config.identity
+    if config.gateway.store is not None:
+        return (config.gateway.store, "", 0.0)
+    path = keys_file(identity.api_keys, config.gateway) if identity.api_keys is not None else ""
+    return (None, path, float(identity.revocation_poll)) if path else None

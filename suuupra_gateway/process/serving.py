@@ -94,7 +94,13 @@ class Serving:
         self._sweep = Sweep(reactor)
         self._residents = Residents()
         self._residents.register(UpstreamSpec, self._upstream)
-        identity.register(self._residents, reactor=reactor, sweep=self._sweep, board=board)
+        identity.register(
+            self._residents,
+            reactor=reactor,
+            sweep=self._sweep,
+            board=board,
+            run_dir=lambda: os.path.dirname(self._path),
+        )
         self._resource = GatewayResource()
         self._path = ""
         self._plan: Plan | None = None

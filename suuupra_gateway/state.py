@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from suuupra_gateway.config.model import ProcessSpec
+from suuupra_gateway.config.model import ApiKeysSpec, ProcessSpec
 
 
 def state_directory(gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -28,3 +28,11 @@ def place(gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> Path
     # systemd separates several with colons
     named = gateway.state_dir or environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(named) if named else None
+
+
+def keys_file(keys: ApiKeysSpec, gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> str:
+    """Where records of API keys lie when there is no store; empty if nowhere."""
+    if keys.file:
+        return keys.file
+    directory = place(gateway, environ)
+    return str(directory / "api-keys.sqlite") if directory is not None else ""

@@ -1,0 +1,192 @@
+"""
+API keys as one worker knows them: looked up by id, remembered as `auth.decisions` remembers, checked for every request.
+
+What a record says about time (not yet, expired, replaced) holds at once, however long the record has been remembered; what
+somebody changed in it holds as soon as the revocation is heard, which every change is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from math import inf
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from suuupra_gateway.auth.apikey import ApiKey, Peppers, parse
+from suuupra_gateway.auth.decisions import AskFailed, Decision, Decisions, Found
+from suuupra_gateway.auth.keystore import TOUCHED, IKeyStore, KeyRecord
+from suuupra_gateway.auth.principal import Cached, Principal, Refused, Undecided
+from suuupra_gateway.auth.revocations import Revocations
+from suuupra_gateway.auth.shared import Shared
+from suuupra_gateway.config.model import ApiKeysSpec
+from suuupra_gateway.net.networks import Networks
+from suuupra_gateway.net.redis import StoreError, StoreUnavailable
+from suuupra_gateway.tally import Sample
+
+NAME: Final = "api-key"
+"""Of who decides, in log and metrics."""
+
+_NOTED: Final = 20_000
+"""Callers whose use of a key was noted lately."""
+
+Checked = tuple["Entry", Principal | Cached] | Refused | Undecided
+
+
+class Entry:
+    """A record, as requests need it. Lives as long as the decision."""
+
+    __slots__ = ("record", "principal", "networks", "routes", "good")
+
+    def __init__(self, record: KeyRecord) -> None:
+        self.record = record
+        self.networks = Networks(record.cidrs) if record.cidrs else None
+        self.routes = frozenset(record.routes)
+        self.good = b""
+        """Digest of the key that was found to be the right one; empty for none yet."""
+        self.principal = Principal(
+            record.owner,
+            "api-key",
+            scopes=frozenset(record.scopes),
+            roles=frozenset(record.roles),
+            tenant=record.tenant,
+            claims={"sub": record.owner, "key_id": record.id, "key_name": record.name, **record.notes},
+            key=record.id,
+            tier=record.tier,
+            limits=tuple(sorted(record.limits.items())),
+            expires=record.ends() or inf,
+            tags=(f"key:{record.id}", f"subject:api-key:{record.owner}"),
+        )
+
+
+def _entry(decision: Decision) -> Entry | None:
+    return Entry(KeyRecord.decode(decision.value)) if decision.allow else None
+
+
+_UNKNOWN: Final = Refused("unknown_key")
+_WRONG: Final = Refused("wrong_secret")
+_MALFORMED: Final = Refused("malformed", "no API key, or mistyped")
+_REASONS: Final = {
+    "revoked": Refused("revoked"),
+    "expired": Refused("expired"),
+    "replaced": Refused("replaced", "its overlap is over"),
+    "not-yet": Refused("not_yet_valid"),
+}
+
+
+class KeyRing:
+    """The keys of one store in one worker; a resident."""
+
+    log = Logger()
+
+    __slots__ = ("spec", "_store", "_peppers", "_decisions", "_revocations", "_wall", "_noted", "_ends", "_close")
+
+    def __init__(
+        self,
+        spec: ApiKeysSpec,
+        store: IKeyStore,
+        revocations: Revocations,
+        shared: Shared | None,
+        *,
+        meaning: str,
+        close: Callable[[], Deferred[None]] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param meaning: which store it is; see `Decisions`.
+        :param close: ends the store, if it is ours.
+        """
+        self.spec = spec
+        self._store = store
+        self._peppers = Peppers(spec.peppers)
+        self._decisions: Decisions[Entry | None] = Decisions(
+            NAME, spec.cache, shared, decode=_entry, meaning=f"api-key {meaning}", wall=wall
+        )
+        self._revocations = revocations
+        self._wall = wall
+        self._noted: dict[tuple[str, str, str], float] = {}
+        self._ends: list[Callable[[], None]] = []
+        self._close = close
+
+    def start(self) -> None:
+        """See `Resident`."""
+        self._ends.append(self._revocations.subscribe(self._decisions.revoke))
+
+    def retire(self) -> Deferred[None] | None:
+        """See `Resident`."""
+        while self._ends:
+            self._ends.pop()()
+        return self._close() if self._close is not None else None
+
+    def samples(self) -> Iterator[Sample]:
+        """For metrics."""
+        return self._decisions.samples()
+
+    def check(self, text: bytes) -> Checked | Awaitable[Checked]:
+        """What a key is worth, wherever it was found."""
+        key = parse(text)
+        if key is None or key.environment != self.spec.environment:
+            return _MALFORMED
+        found = self._decisions.look(self._decisions.key(b"id", key.id.encode("ascii")), lambda: self._ask(key.id))
+        if isinstance(found, Found):
+            return self._weighed(key, found)
+        if isinstance(found, Undecided):
+            return found
+        return self._later(key, found)
+
+    async def _later(self, key: ApiKey, pending: Awaitable[Found[Entry | None] | Undecided]) -> Checked:
+        found = await pending
+        return found if isinstance(found, Undecided) else self._weighed(key, found)
+
+    async def _ask(self, id: str) -> Decision:
+        try:
+            record = await self._store.get(id)
+        except (StoreUnavailable, StoreError, ValueError) as error:
+            raise AskFailed(str(error)) from error
+        if record is None:
+            return Decision(False, tags=(f"key:{id}",))
+        return Decision(True, record.encode(), tags=(f"key:{id}", f"subject:api-key:{record.owner}"))
+
+    def _weighed(self, key: ApiKey, found: Found[Entry | None]) -> Checked:
+        entry = found.made
+        if entry is None:
+            self._peppers.waste(key.text)
+            return _UNKNOWN
+        digest = hashlib.blake2b(key.text, digest_size=16).digest()
+        if not hmac.compare_digest(digest, entry.good):
+            if not self._peppers.matches(key.text, entry.record.pepper, entry.record.hash):
+                return _WRONG
+            entry.good = digest
+        state = entry.record.state(self._wall())
+        if state != "active":
+            return _REASONS[state]
+        if found.source == "live":
+            return entry, entry.principal
+        return entry, Cached(entry.principal, found.source, found.age)
+
+    # -- who uses it --------------------------------------------------------------------------------------------------
+
+    def note(self, record: KeyRecord, client: str, agent: str) -> None:
+        """
+        Note that a key is in use: by whom, if it has been replaced, so that its owner learns who still has to change.
+
+        At most once in `TOUCHED` seconds for each, and never so that a request waits.
+        """
+        who = (record.id, client, agent) if record.rotated_to else (record.id, "", "")
+        now = self._wall()
+        noted = self._noted
+        if noted.get(who, 0.0) > now:
+            return
+        if len(noted) >= _NOTED:
+            noted.clear()
+        noted[who] = now + TOUCHED
+        touched: Deferred[Any] = self._store.touch(record.id, now, client, agent)
+        touched.addErrback(lambda failure: self._unnoted(who))
+
+    def _unnoted(self, who: tuple[str, str, str]) -> None:
+        """The store is away: note it later, but not with the next request."""
+        self._noted[who] = self._wall() + TOUCHED / 30
