@@ -5,6 +5,7 @@ import socket
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from suuupra_gateway.process import control
 from suuupra_gateway.process.child import Child, WorkerLost
@@ -130,7 +131,7 @@ def test_a_supervisor_whose_worker_hung_up_no_longer_counts_on_it(yard):
 
 def test_the_last_words_of_one_that_nobody_hears_are_over_at_once():
     said = []
-    end = WorkerEnd(0, Untouched())
+    end = WorkerEnd(0, Untouched(), Clock())
     end.say_farewell(1).addCallback(said.append)
     assert said == [None]
 

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
+from suuupra_gateway.auth.board import QuietBoard
 from suuupra_gateway.process.control import CannotServe, PlanRefused
 from suuupra_gateway.process.serving import Serving, Sockets
 
@@ -27,7 +28,9 @@ class Bench:
         self.memory = os.memfd_create("test")
         self.left = []
         self.sock = socket.create_server(("127.0.0.1", 0))
-        self.serving = Serving(self.reactor, 0, {"public": Sockets(slots=(self.sock,))}, self.memory, self.left.append)
+        self.serving = Serving(
+            self.reactor, 0, {"public": Sockets(slots=(self.sock,))}, self.memory, self.left.append, QuietBoard()
+        )
 
     def plan(self, number, tree=TREE):
         path = self.directory / f"plan-{number}.json"
