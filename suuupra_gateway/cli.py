@@ -16,12 +16,12 @@ from importlib import import_module
 import suuupra_gateway
 from suuupra_gateway.commands.console import Console
 
-COMMANDS = ("check", "explain", "routes", "dump", "schema", "reference")
+COMMANDS = ("check", "explain", "routes", "keys", "dump", "schema", "reference")
 
 EXIT_CODES = """\
 exit status:
   0  all is well; warnings do not count
-  1  the configuration is refused, or one of its route tests failed
+  1  the configuration is refused, one of its route tests failed, or something could not be done
   2  the command line is wrong
 """
 
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     command = argparse.ArgumentParser(
         prog="suuupra-gateway",
-        description="Look at a configuration of suuupra-gateway without serving it. The gateway itself: twistd suuupra-gateway.",
+        description="Everything about suuupra-gateway beside serving. The gateway itself: twistd suuupra-gateway.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from suuupra_gateway.commands.console import Console, examined
 
 if TYPE_CHECKING:
+    from suuupra_gateway.config.findings import Loc
     from suuupra_gateway.config.model import AuthSpec, CredentialEntry, MatchSpec, TargetSpec
     from suuupra_gateway.routing.resource import RouteResource
 
@@ -26,10 +27,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if found is None:
         return 1
     document, plan = found
-    places = {route.name: order for order, route in enumerate(plan.config.routes)}
+    places: dict[str, Loc] = {route.name: ("routes", order) for order, route in enumerate(plan.config.routes)}
+    places |= plan.own
     routes = [candidate.value for candidate in plan.table]
     if options.json:
-        console.say_json([_described(route, str(document.locate(("routes", places[route.name])))) for route in routes])
+        console.say_json([_described(route, str(document.locate(places[route.name]))) for route in routes])
         return 0
     rows = [
         (

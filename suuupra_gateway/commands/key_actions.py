@@ -1,0 +1,250 @@
+"""
+What ``suuupra-gateway keys`` does, once there is a store. Each returns an exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from suuupra_gateway.commands.console import BOLD, DIM, GREEN, RED, YELLOW, Console
+
+if TYPE_CHECKING:
+    from suuupra_gateway.auth.issuing import Issued, Issuing
+    from suuupra_gateway.auth.keystore import KeyRecord
+    from suuupra_gateway.config.model import GatewayConfig
+
+_STYLES = {"active": GREEN, "not-yet": YELLOW, "replaced": DIM, "expired": DIM, "revoked": RED}
+
+
+async def create(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """Make a key."""
+    names = {route.name for route in config.routes}
+    for route in options.route:
+        if route not in names:
+            console.complain(f"there is no route {route}")
+            return 1
+    now = time.time()
+    issued = await issuing.create(
+        options.actor,
+        owner=options.owner,
+        name=options.name,
+        scopes=tuple(options.scope),
+        roles=tuple(options.role),
+        tenant=options.tenant,
+        routes=tuple(options.route),
+        cidrs=tuple(options.cidr),
+        not_before=now + options.not_before if options.not_before else 0.0,
+        expires_at=now + options.expires if options.expires else 0.0,
+        tier=options.tier,
+        limits=dict(options.limit),
+        notes=dict(options.note),
+    )
+    _tell_issued(issued, options, console)
+    return 0
+
+
+def _tell_issued(issued: Issued, options: argparse.Namespace, console: Console) -> None:
+    from suuupra_gateway.auth.issuing import shown
+
+    text = issued.key.text.decode("ascii")
+    if options.json:
+        console.say_json({**shown(issued.record, time.time()), "masked": issued.key.masked, "key": text})
+        return
+    console.say(console.styled(text, BOLD))
+    if sys.stdout.isatty():
+        console.complain("This is the only time that it is shown; what is kept is a hash.")
+
+
+async def list(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """List keys."""
+    from suuupra_gateway.auth.issuing import shown
+
+    now = time.time()
+    records = [
+        record
+        for record in await issuing.store.all()
+        if (options.owner is None or record.owner == options.owner)
+        and (options.all or record.state(now) in ("active", "not-yet"))
+    ]
+    used = await issuing.store.used(record.id for record in records)
+    if options.json:
+        console.say_json([shown(record, now, used.get(record.id, 0.0)) for record in records])
+        return 0
+    if not records:
+        console.say("no keys" if options.all else "no keys that are good; --all shows the others too")
+        return 0
+    rows = [
+        (
+            record.id,
+            record.owner,
+            record.name,
+            record.state(now),
+            _end(record),
+            _ago(used.get(record.id, 0.0), now),
+            " ".join(record.scopes),
+        )
+        for record in records
+    ]
+    console.say_table(("id", "owner", "name", "state", "ends", "last used", "scopes"), rows)
+    return 0
+
+
+async def show(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """Show a key."""
+    import msgspec
+
+    from suuupra_gateway.auth.issuing import shown
+
+    now = time.time()
+    record = await issuing.record(options.id)
+    used = (await issuing.store.used([record.id])).get(record.id, 0.0)
+    usage = await issuing.usage(record.id)
+    if options.json:
+        console.say_json({**shown(record, now, used), "usage": [msgspec.to_builtins(each) for each in usage]})
+        return 0
+    state = record.state(now)
+    lines = [
+        ("id", record.id),
+        ("owner", record.owner),
+        ("name", record.name),
+        ("state", console.styled(state, _STYLES[state])),
+        ("scopes", " ".join(record.scopes)),
+        ("roles", " ".join(record.roles)),
+        ("tenant", record.tenant),
+        ("routes", " ".join(record.routes) or "all"),
+        ("addresses", " ".join(record.cidrs) or "all"),
+        ("tier", record.tier),
+        ("limits", " ".join(f"{name}={limit}" for name, limit in sorted(record.limits.items()))),
+        ("made", f"{_date(record.created_at)} by {record.created_by}"),
+        ("good from", _date(record.not_before) if record.not_before else ""),
+        ("ends", _end(record)),
+        ("replaces", record.rotated_from),
+        ("replaced by", record.rotated_to),
+        (
+            "revoked",
+            f"{_date(record.revoked_at)} by {record.revoked_by}: {record.revoked_why}" if record.revoked_at else "",
+        ),
+        ("last used", _ago(used, now)),
+        *((name, text) for name, text in sorted(record.notes.items())),
+    ]
+    width = max(len(name) for name, text in lines if text)
+    for name, text in lines:
+        if text:
+            console.say(f"{name.ljust(width)}  {text}")
+    if usage:
+        console.say()
+        console.say_table(
+            ("used from", "by", "first", "last"),
+            [(each.client, each.agent or "-", _date(each.first), _ago(each.last, now)) for each in usage],
+        )
+    return 0
+
+
+async def rotate(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """Replace a key."""
+    issued = await issuing.rotate(options.id, options.actor, options.overlap)
+    _tell_issued(issued, options, console)
+    if not options.json:
+        old = await issuing.record(options.id)
+        console.complain(
+            f"{old.id} goes on to work until {_date(old.overlap_until)}; "
+            f"`suuupra-gateway keys show {old.id}` shows who still uses it"
+        )
+    return 0
+
+
+async def revoke(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """End a key."""
+    from suuupra_gateway.auth.issuing import shown
+
+    record = await issuing.revoke(options.id, options.actor, options.why)
+    if options.json:
+        console.say_json(shown(record, time.time()))
+    else:
+        console.say(f"{record.id} of {record.owner} is revoked")
+    return 0
+
+
+async def check(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """Find keys in standard input; 1 if one is real."""
+    found = await issuing.check(sys.stdin.buffer.read())
+    now = time.time()
+    results = []
+    for key, record, real in found:
+        state = record.state(now) if real and record is not None else "not one of ours"
+        if options.revoke and real and state not in ("revoked",):
+            await issuing.revoke(key.id, options.actor, "found by keys check")
+            state = "revoked now"
+        results.append(
+            {
+                "key": key.masked,
+                "id": key.id,
+                "real": real,
+                "state": state,
+                "owner": record.owner if real and record else "",
+            }
+        )
+    if options.json:
+        console.say_json(results)
+    elif not results:
+        console.say("no keys found")
+    else:
+        console.say_table(
+            ("key", "id", "state", "owner"),
+            [(str(each["key"]), str(each["id"]), str(each["state"]), str(each["owner"])) for each in results],
+        )
+    return 1 if any(each["real"] for each in results) else 0
+
+
+async def audit(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+    """Find keys that somebody should look at; 1 if there are any."""
+    import attrs
+    import msgspec
+
+    from suuupra_gateway.config.model import AuthSpec
+
+    if options.log:
+        entries = await issuing.store.audit(options.limit)
+        if options.json:
+            console.say_json([msgspec.to_builtins(entry) for entry in entries])
+        else:
+            console.say_table(
+                ("when", "who", "what", "key", "detail"),
+                [(_date(each.at), each.actor, each.action, each.id, each.detail) for each in entries],
+            )
+        return 0
+    asked = {
+        scope
+        for route in config.routes
+        if isinstance(route.auth, AuthSpec)
+        for scope in (*route.auth.scopes.any, *route.auth.scopes.all)
+    }
+    findings = await issuing.audit(asked)
+    if options.json:
+        console.say_json([attrs.asdict(finding) for finding in findings])
+    elif findings:
+        console.say_table(("key", "flaw", "why"), [(each.id, each.flaw, each.why) for each in findings])
+    else:
+        console.say("nothing to look at")
+    return 1 if findings else 0
+
+
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+
+
+def _end(record: KeyRecord) -> str:
+    return _date(record.ends()) if record.ends() else "never"
+
+
+def _ago(at: float, now: float) -> str:
+    if not at:
+        return "never"
+    seconds = max(0.0, now - at)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
