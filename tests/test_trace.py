@@ -6,6 +6,7 @@ import time
 import jwt
 import pytest
 
+from suuupra_gateway.auth.apikey import make
 from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.config.decode import decode
 from suuupra_gateway.config.findings import ConfigErrors
@@ -293,6 +294,7 @@ def test_whom_to_ask_is_told_and_the_rest_is_as_for_those_who_are_let_in(guarded
     assert (found.asks, found.caller, found.upstream) == ("introspection opaque", None, "users")
 
 
+KEY = make("live").text.decode()
 SECRET = "0123456789abcdef0123456789abcdef"
 CORP = {"issuer": "https://id.example.org", "audiences": ["api"]}
 IDENTITY = {"providers": {"corp": {**CORP, "secret": SECRET, "algorithms": ["HS256"]}, "far": CORP}}
@@ -346,9 +348,39 @@ def test_why_nobody_is_let_in_is_told(plan, headers, status, says):
 def test_whose_keys_would_be_needed_is_told(plan):
     made = plan(private({"jwt": {"provider": "far"}}), identity=IDENTITY)
     found = trace(made, Probe("GET", "/a", bearing(token())))
-    assert (found.asks, found.steps[0].verdict, found.caller) == ("jwt far", "would ask jwt far", None)
+    assert (found.asks, found.steps[0].verdict, found.caller) == ("provider far", "would ask provider far", None)
     assert "authorization" not in dict(found.forwarded.headers)
     assert trace(made, Probe("GET", "/a")).answer.status == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "asks", "says"),
+    [
+        ((), "forward-auth legacy", "forward-auth legacy: forward-auth legacy would have to be asked"),
+        ((("X-API-Key", "sgk_live_odd"),), "forward-auth legacy", "api-key: refused, malformed"),
+        ((("X-API-Key", KEY),), "the store of API keys, forward-auth legacy", "api-key: the store of API keys would"),
+        (
+            bearing("opaque"),
+            "introspection opaque, forward-auth legacy",
+            "introspection opaque: introspection opaque would",
+        ),
+        (bearing("x") * 2, "forward-auth legacy", "introspection opaque: refused, several_credentials"),
+    ],
+)
+def test_what_others_decide_about_is_not_asked_and_not_shown(plan, tmp_path, headers, asks, says):
+    identity = {
+        "api-keys": {"peppers": [SECRET], "file": str(tmp_path / "keys.sqlite")},
+        "introspection": {"opaque": {"url": "http://127.0.0.1:1/"}},
+        "forward-auth": {"legacy": {"url": "http://127.0.0.1:1/"}},
+    }
+    credentials = {"api-key": {}}, {"introspection": {"by": "opaque"}}, {"forward-auth": {"by": "legacy"}}
+    found = trace(plan(private(*credentials), identity=identity), Probe("GET", "/a", headers))
+    assert (found.asks, found.steps[0].verdict) == (asks, f"would ask {asks}")
+    assert says in found.steps[0].says
+    assert found.caller is None
+    assert not {"authorization", "x-api-key"} & set(dict(found.forwarded.headers))
+    assert KEY not in json.dumps(found.as_dict())
+    assert not (tmp_path / "keys.sqlite").exists()
 
 
 def test_a_principal_is_known_by_the_routes_own_credential(plan):
@@ -598,7 +630,7 @@ def test_tests_say_who_is_calling(failures):
         (
             {"url": "/far", "headers": {"Authorization": "Bearer x.y.z"}},
             {"status": 401},
-            "expected status 401, got what jwt far says: give the request a principal",
+            "expected status 401, got what provider far says: give the request a principal",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from suuupra_gateway.auth.bearer import authorization, conceal_authorization
 from suuupra_gateway.auth.keyring import Checked, KeyRing
 from suuupra_gateway.auth.keystore import agent_of
-from suuupra_gateway.auth.principal import Refused, Undecided
+from suuupra_gateway.auth.principal import UNASKED, Refused, Undecided
 from suuupra_gateway.config.model import ApiKeySpec
 from suuupra_gateway.http.message import RequestHead, remove
 from suuupra_gateway.interfaces import IExchange
@@ -48,6 +48,13 @@ class KeyCredential:
         if isinstance(found, tuple | Refused | Undecided):
             return self._judged(exchange, found)
         return self._later(exchange, found)
+
+    def glance(self, exchange: IExchange) -> Answer:
+        """Whether it is a key at all. See `filters.rehearsal.Glancing`."""
+        text = self._shown(exchange.head)
+        if text is None or isinstance(text, Refused):
+            return text
+        return self._ring.glance(text) or UNASKED
 
     async def _later(self, exchange: IExchange, pending: Awaitable[Checked]) -> Answer:
         return self._judged(exchange, await pending)

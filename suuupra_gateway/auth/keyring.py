@@ -138,6 +138,11 @@ class KeyRing:
             return found
         return self._later(key, found)
 
+    def glance(self, text: bytes) -> Refused | None:
+        """What is wrong with a key as far as it tells by itself; None if only its record can say more."""
+        key = parse(text)
+        return _MALFORMED if key is None or key.environment != self.spec.environment else None
+
     async def _later(self, key: ApiKey, pending: Awaitable[Found[Entry | None] | Undecided]) -> Checked:
         found = await pending
         return found if isinstance(found, Undecided) else self._weighed(key, found)

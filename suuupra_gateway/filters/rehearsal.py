@@ -76,7 +76,8 @@ class Glance:
         if isinstance(credential, Glancing):
             found = credential.glance(exchange)
         if found is UNASKED:
-            return cls(None, who, f"{who} would have to be asked")
+            asks = _ASKED.get(credential.kind, "{}").format(credential.provider or credential.kind)
+            return cls(None, asks, f"{who}: {asks} would have to be asked")
         return cls(found, "", f"{who}: {_words(found)}")
 
     @property
@@ -112,6 +113,14 @@ def taken(credentials: Sequence[Credential], principal: Principal) -> tuple[int,
 
 
 _ACCEPTED: Final = "accepted"
+_ASKED: Final = {
+    "jwt": "provider {}",
+    "api-key": "the store of API keys",
+    "session": "login {}",
+    "introspection": "introspection {}",
+    "forward-auth": "forward-auth {}",
+}
+"""By kind of credential: who would have to be asked."""
 
 
 def _words(found: Answer) -> str:

@@ -308,11 +308,13 @@ def test_explain_tells_why_somebody_is_refused(run, private):
 def test_explain_tells_whom_it_does_not_ask_and_no_secret(run, private):
     status, out, _ = run("explain", "GET", "/orders/7", "-H", "Authorization: Bearer hush.hush.hush", private)
     assert status == 0
-    assert "would ask jwt corp (jwt corp would have to be asked; jwt near: refused, malformed: " in out
-    assert "caller     whoever jwt corp says it is; what follows is for those who are let in" in out.splitlines()
+    assert (
+        "would ask provider corp (jwt corp: provider corp would have to be asked; jwt near: refused, malformed: " in out
+    )
+    assert "caller     whoever provider corp says it is; what follows is for those who are let in" in out.splitlines()
     assert "upstream   orders" in out
     status, out, _ = run("explain", "GET", "/orders/7", "-H", "Authorization: Bearer hush.hush.hush", "--json", private)
-    assert json.loads(out)["asks"] == "jwt corp"
+    assert json.loads(out)["asks"] == "provider corp"
     assert "hush" not in out
 
 

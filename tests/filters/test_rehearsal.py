@@ -62,7 +62,21 @@ def test_what_a_credential_knows_by_itself_is_told(answer, says, accepted):
 def test_whom_to_ask_is_told(credential):
     glance = Glance.at(credential, exchange())
     assert (glance.found, glance.asks, glance.accepted) == (None, "introspection opaque", False)
-    assert glance.says == "introspection opaque would have to be asked"
+    assert glance.says == "introspection opaque: introspection opaque would have to be asked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "asks"),
+    [
+        ("jwt", "corp", "provider corp"),
+        ("api-key", "", "the store of API keys"),
+        ("session", "web", "login web"),
+        ("forward-auth", "legacy", "forward-auth legacy"),
+        ("passport", "", "passport"),
+    ],
+)
+def test_those_who_would_be_asked_are_named(kind, provider, asks):
+    assert Glance.at(Distant(kind, provider), exchange()).asks == asks
 
 
 def test_what_is_not_shown_needs_no_answer():
