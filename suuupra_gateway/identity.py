@@ -8,31 +8,55 @@ what is only put together does not.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
+from twisted.web.resource import IResource
 
 from suuupra_gateway import metrics
+from suuupra_gateway.auth.assertion import Signer
 from suuupra_gateway.auth.bearer import JwtCredential
 from suuupra_gateway.auth.certificate import ClientCertificate
+from suuupra_gateway.auth.fetch import Fetch
 from suuupra_gateway.auth.fields import PrincipalFields
+from suuupra_gateway.auth.forward import ForwardAuth, ForwardAuthCredential
+from suuupra_gateway.auth.introspection import Introspection, IntrospectionCredential
 from suuupra_gateway.auth.keycredential import KeyCredential
 from suuupra_gateway.auth.keyring import KeyRing
-from suuupra_gateway.auth.keystore_redis import RedisKeyStore
 from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
 from suuupra_gateway.auth.provider import Provider
 from suuupra_gateway.auth.revocations import Revocations
 from suuupra_gateway.auth.shared import Shared
-from suuupra_gateway.config.model import ApiKeysSpec, AuthSpec, GatewayConfig, ProviderSpec, RouteSpec, StoreSpec
+from suuupra_gateway.config.findings import Loc
+from suuupra_gateway.config.model import (
+    ApiKeysSpec,
+    AuthSpec,
+    FixedSpec,
+    ForwardAuthSpec,
+    GatewayConfig,
+    IntrospectionSpec,
+    MatchSpec,
+    ProviderSpec,
+    RouteSpec,
+    StoreSpec,
+    TargetSpec,
+)
 from suuupra_gateway.filters.auth import Auth, AuthCounts
-from suuupra_gateway.interfaces import Board, Credential, IResidents
+from suuupra_gateway.interfaces import Board, Credential, IResidents, Resident
 from suuupra_gateway.net.networks import Networks
-from suuupra_gateway.net.redis import Redis
 from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.residents import Residents
 from suuupra_gateway.state import keys_file
 from suuupra_gateway.tally import Sample
+from suuupra_gateway.targets.fixed import FixedResource
+
+FIRST: Final = 1000
+"""The priority of the gateway's own routes: nothing that is configured may get what they must get."""
+
+KEYS_LIVE: Final = 300
+"""Seconds for which the key set may be cached."""
 
 
 @attrs.frozen
@@ -54,6 +78,36 @@ class Counts(AuthCounts):
         for (provider, result, source), count in self.counts.items():
             labels = (("provider", provider), ("result", result), ("source", source))
             yield Sample(metrics.AUTH_DECISIONS.name, labels, count)
+
+
+@attrs.frozen
+class Sharing:
+    """The spec of `Shares`: there is one per process."""
+
+
+class Shares:
+    """What the processes of this host share of decisions, as long as somebody decides; a resident."""
+
+    def __init__(self, directory: str) -> None:
+        """:param directory: empty for none."""
+        self.shared = Shared.open(directory) if directory else None
+
+    def start(self) -> None:
+        """See `Resident`."""
+
+    def retire(self) -> None:
+        """See `Resident`."""
+        if self.shared is not None:
+            self.shared.close()
+
+
+@attrs.frozen
+class Issuer:
+    """What makes one `Provider` another: its spec, and what is in the file that it names."""
+
+    spec: ProviderSpec
+    content: bytes
+    """A digest; empty if it names none."""
 
 
 @attrs.frozen
@@ -84,22 +138,48 @@ def register(
     revocations = Revocations(board)
 
     def shared() -> Shared | None:
-        directory = run_dir()
-        return Shared.open(directory) if directory else None
+        shares = residents.claim(Sharing())
+        assert isinstance(shares, Shares)
+        return shares.shared
+
+    def redis(spec: StoreSpec) -> Resident:
+        from suuupra_gateway.net.redis import Redis  # its library reaches for the global reactor
+
+        return Redis(spec, reactor)
 
     def ring(spec: KeyRingSpec) -> KeyRing:
         if spec.store is not None:
-            redis = residents.claim(spec.store)
-            assert isinstance(redis, Redis)
-            return KeyRing(spec.keys, RedisKeyStore(redis), revocations, shared(), meaning=spec.store.url)
+            from suuupra_gateway.auth.keystore_redis import RedisKeyStore
+
+            store: Any = residents.claim(spec.store)
+            return KeyRing(spec.keys, RedisKeyStore(store), revocations, shared(), meaning=spec.store.url)
         kept = SqliteKeyStore(spec.file, reactor)
         return KeyRing(spec.keys, kept, revocations, shared(), meaning=spec.file, close=kept.close)
 
-    residents.register(StoreSpec, lambda spec: Redis(spec, reactor))
-    residents.register(KeyRingSpec, ring)
+    def introspection(spec: IntrospectionSpec) -> Introspection:
+        return Introspection(spec, Fetch(reactor, ca_file=spec.ca_file), shared(), revocations)
+
+    def forward_auth(spec: ForwardAuthSpec) -> ForwardAuth:
+        return ForwardAuth(spec, Fetch(reactor, ca_file=spec.ca_file), shared(), revocations)
+
     counts = Counts()
     residents.register(Counting, lambda spec: counts)
-    residents.register(ProviderSpec, lambda spec: Provider(spec, board, revocations, reactor))
+    residents.register(Sharing, lambda spec: Shares(run_dir()))
+    residents.register(StoreSpec, redis)
+    residents.register(KeyRingSpec, ring)
+    residents.register(Issuer, lambda issuer: Provider(issuer.spec, board, revocations, reactor))
+    residents.register(IntrospectionSpec, introspection)
+    residents.register(ForwardAuthSpec, forward_auth)
+
+
+@attrs.frozen(eq=False)
+class OwnRoute:
+    """A route that nobody has written: the gateway makes it, because something else that is configured needs it."""
+
+    spec: RouteSpec
+    target: IResource
+    loc: Loc
+    """What needs it."""
 
 
 class Identity:
@@ -111,7 +191,33 @@ class Identity:
         self._claims = claims
         self._fields = PrincipalFields(self._spec.headers)
         self._trusted = Networks(config.gateway.trusted_proxies)
-        self._providers = {spec.name: spec for spec in self._spec.providers}
+        self._issuers = {spec.name: spec for spec in self._spec.providers}
+        self._introspection = {spec.name: spec for spec in self._spec.introspection}
+        self._forward_auth = {spec.name: spec for spec in self._spec.forward_auth}
+        self._signer: Signer | None = None
+
+    def open(self) -> None:
+        """
+        Read the keys that statements of who is calling are signed with. Before all else.
+
+        :raises ValueError: a file holds no such key.
+        :raises OSError: it cannot be read.
+        """
+        if self._spec.assertion is not None:
+            self._signer = Signer(self._spec.assertion)
+
+    def routes(self) -> Iterator[OwnRoute]:
+        """The gateway's own routes."""
+        assertion = self._spec.assertion
+        if assertion is not None and assertion.jwks_path and self._signer is not None:
+            fixed = FixedSpec(
+                body=self._signer.jwks.decode("ascii"),
+                content_type="application/jwk-set+json",
+                headers=(("Cache-Control", f"public, max-age={KEYS_LIVE}"),),
+            )
+            match = MatchSpec(path=assertion.jwks_path, methods=("GET",))
+            spec = _own("identity:keys", match, TargetSpec(fixed=fixed))
+            yield OwnRoute(spec, FixedResource(fixed), ("identity", "assertion", "jwks-path"))
 
     def filter(self, route: RouteSpec) -> Auth | None:
         """
@@ -125,41 +231,81 @@ class Identity:
             return None
         counts = self._claims.claim(Counting())
         assert isinstance(counts, AuthCounts)
+        audience = _audience(spec, route)
         return Auth(
             spec,
-            [_CREDENTIALS[entry.kind](self, entry.spec, route) for entry in spec.any or spec.all],
+            [_CREDENTIALS[entry.kind](self, entry.spec, route, spec) for entry in spec.any or spec.all],
             fields=self._fields if spec.headers else None,
             counts=counts,
             realm=self._spec.realm,
+            signer=self._signer if audience else None,
+            audience=audience,
         )
 
-    def _jwt(self, spec: Any, route: RouteSpec) -> Credential:
-        provider = self._claims.claim(self._providers[spec.provider])
+    def _jwt(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
+        issuer = self._issuers[spec.provider]
+        provider = self._claims.claim(Issuer(issuer, _digest(issuer.keys) if issuer.keys else b""))
         assert isinstance(provider, Provider)
         return JwtCredential(spec, provider, self._spec.realm)
 
-    def _api_key(self, spec: Any, route: RouteSpec) -> Credential:
+    def _api_key(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
         keys = self._spec.api_keys
         if keys is None:
             raise ValueError("identity.api-keys says nothing of keys")
         store = self._config.gateway.store
         if store is not None:
             self._claims.claim(store)
+        self._claims.claim(Sharing())
         ring = self._claims.claim(
             KeyRingSpec(keys, store, keys_file(keys, self._config.gateway) if store is None else "")
         )
         assert isinstance(ring, KeyRing)
         return KeyCredential(spec, ring, self._spec.realm, route.name)
 
-    def _certificate(self, spec: Any, route: RouteSpec) -> Credential:
+    def _introspected(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
+        self._claims.claim(Sharing())
+        asked = self._claims.claim(self._introspection[spec.by])
+        assert isinstance(asked, Introspection)
+        return IntrospectionCredential(spec, asked, self._spec.realm, stale=auth.stale)
+
+    def _forwarded(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
+        self._claims.claim(Sharing())
+        asked = self._claims.claim(self._forward_auth[spec.by])
+        assert isinstance(asked, ForwardAuth)
+        return ForwardAuthCredential(spec, asked, stale=auth.stale)
+
+    def _certificate(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
         config = self._spec.client_certificates
         if config is None:
             raise ValueError("identity.client-certificates says nothing of certificates")
         return ClientCertificate(spec, config, self._trusted)
 
 
-_CREDENTIALS: Final[Mapping[str, Callable[[Identity, Any, RouteSpec], Credential]]] = {
+_CREDENTIALS: Final[Mapping[str, Callable[[Identity, Any, RouteSpec, AuthSpec], Credential]]] = {
     "jwt": Identity._jwt,
     "api-key": Identity._api_key,
+    "introspection": Identity._introspected,
+    "forward-auth": Identity._forwarded,
     "client-certificate": Identity._certificate,
 }
+
+
+def _audience(auth: AuthSpec, route: RouteSpec) -> tuple[str, ...]:
+    """For whom a statement of who is calling is meant: all among whom the target chooses; empty for nobody."""
+    if auth.assertion:
+        return () if auth.assertion == "off" else (auth.assertion,)
+    proxy = route.target.proxy
+    if proxy is None:
+        return ()
+    return (proxy.upstream,) if proxy.upstream is not None else tuple(branch.upstream for branch in proxy.split)
+
+
+def _own(name: str, match: MatchSpec, target: TargetSpec) -> RouteSpec:
+    """A route of the gateway's own. Its name holds a colon, which no name in a configuration can."""
+    made = RouteSpec(name="own", match=match, priority=FIRST, auth="none", target=target)
+    return made.model_copy(update={"name": name})
+
+
+def _digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -59,13 +59,16 @@ class Plan:
     config: GatewayConfig
     table: RouteTable[RouteResource]
     routes: Mapping[str, RouteResource]
-    """By name, in file order."""
+    """By name, in file order; then the gateway's own."""
 
     upstreams: Mapping[str, Upstream]
     """By name, in file order."""
 
     claims: tuple[Hashable, ...]
     """Specs of the residents that it uses."""
+
+    own: Mapping[str, Loc]
+    """Names of the gateway's own routes, and what in the configuration needs them."""
 
 
 def compile_plan(
@@ -144,6 +147,7 @@ class _Compilation:
         self._identity = Identity(config, self._claims)
         self._owned = OwnedNames(config.gateway.identity_headers)
         self._upstreams: dict[str, Upstream] = {}
+        self._own: dict[str, Loc] = {}
         self._findings: list[Finding] = []
 
     def steps(self, generation: int, digest: str) -> Generator[None, None, Plan]:
@@ -151,6 +155,7 @@ class _Compilation:
         for spec in config.upstreams:
             self._claim_upstream(spec)
             yield
+        self._open_identity()
         routes: dict[str, RouteResource] = {}
         entries: list[Entry[RouteResource]] = []
         for order, route in enumerate(config.routes):
@@ -161,6 +166,11 @@ class _Compilation:
                     Entry(route.name, route.match, route.priority, order, made, route.redirect_trailing_slash)
                 )
             yield
+        for order, own in enumerate(self._identity.routes(), len(config.routes)):
+            name = own.spec.name
+            made = routes[name] = RouteResource(own.spec, (), own.target, total=0.0, sweep=self._sweep)
+            entries.append(Entry(name, own.spec.match, own.spec.priority, order, made))
+            self._own[name] = own.loc
         table = yield from RouteTable.building(entries)
         allowed = frozenset(route.name for route in config.routes if route.allow_shadowed)
         overlaps = yield from overlap.finding(table, allowed)
@@ -168,7 +178,13 @@ class _Compilation:
             self._findings += self._overlapping(overlaps)
         if self._findings:
             raise ConfigErrors.at(_Nowhere(config), self._findings)
-        return Plan(generation, digest, config, table, routes, self._upstreams, self._claims.specs)
+        return Plan(generation, digest, config, table, routes, self._upstreams, self._claims.specs, self._own)
+
+    def _open_identity(self) -> None:
+        try:
+            self._identity.open()
+        except (ValueError, OSError) as error:
+            self._findings.append(Finding(("identity", "assertion", "keys"), _said(error)))
 
     def _claim_upstream(self, spec: UpstreamSpec) -> None:
         try:
@@ -253,15 +269,18 @@ class _Compilation:
         return max(totals) if all(totals) else 0.0
 
     def _overlapping(self, overlaps: Iterable[overlap.Overlap]) -> Iterable[Finding]:
-        places = {route.name: order for order, route in enumerate(self._config.routes)}
+        places: dict[str, Loc] = {
+            route.name: ("routes", order, "match") for order, route in enumerate(self._config.routes)
+        }
+        places |= self._own
         for each in overlaps:
             hint = (
                 "give one of them a priority"
                 if each.flaw is overlap.Flaw.TIE
                 else "remove it, give it a priority, or write allow-shadowed: true"
             )
-            other: Loc = ("routes", places[each.others[0]])
-            yield Finding(("routes", places[each.name], "match"), each.why, hint, also=other)
+            other = places[each.others[0]]
+            yield Finding(places[each.name], each.why, hint, also=other[:2] if other[0] == "routes" else other)
 
 
 def upstream_names(spec: ProxySpec) -> tuple[str, ...]:

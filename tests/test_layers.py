@@ -18,7 +18,7 @@ PACKAGE = "suuupra_gateway"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
 ROWS = (
-    {"errors", "config", "histogram"},
+    {"errors", "config", "histogram", "assertion"},
     {"policy", "metrics", "interfaces"},
     {"tally", "net"},
     {"http"},

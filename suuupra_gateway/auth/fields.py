@@ -65,11 +65,9 @@ class PrincipalFields:
 
 def text(value: str) -> str:
     """A text as the value of a field."""
-    return (
-        quote(value, safe=_VISIBLE + " ", errors="replace")
-        if value.strip(" ") == value
-        else quote(value, safe=_VISIBLE)
-    )
+    # Spaces at the ends belong to no field's value (RFC 9110 section 5.5): such a text keeps none as it is.
+    safe = _VISIBLE + " " if value.strip(" ") == value else _VISIBLE
+    return quote(value, safe=safe, errors="replace")
 
 
 def joined(values: Iterable[str], separator: str) -> str:

@@ -25,7 +25,7 @@ from suuupra_gateway.auth.revocations import Revocations
 from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.model import ApiKeysSpec
 from suuupra_gateway.net.networks import Networks
-from suuupra_gateway.net.redis import StoreError, StoreUnavailable
+from suuupra_gateway.net.redis_errors import StoreError, StoreUnavailable
 from suuupra_gateway.tally import Sample
 
 NAME: Final = "api-key"

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from suuupra_gateway.auth.keystore import AUDITED, USAGES, AuditEntry, KeyRecord, Usage
-from suuupra_gateway.net.redis import StoreUnavailable
+from suuupra_gateway.net.redis_errors import StoreUnavailable
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@ What a caller must be allowed, compiled: scopes, roles, claims.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import re2
 from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.auth.provider import claim
 from suuupra_gateway.config.model import AuthSpec, ClaimSpec, Wanted
+
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+").fullmatch
 
 _LONGEST: Final = 4096
 """Characters of a text that patterns look at; longer ones do not match."""
@@ -41,7 +44,10 @@ class Requirements:
     __slots__ = ("_scopes", "_roles", "_claims")
 
     def __init__(self, spec: AuthSpec) -> None:
-        """:raises ValueError: a pattern of a claim is no RE2 expression."""
+        """:raises ValueError: a pattern of a claim is no RE2 expression, or a scope is none."""
+        for scope in (*spec.scopes.all, *spec.scopes.any):
+            if _SCOPE(scope) is None:
+                raise ValueError(f"{scope!r} is no scope (RFC 6749 section 3.3)")
         self._scopes = spec.scopes
         self._roles = spec.roles
         self._claims: tuple[tuple[ClaimSpec, tuple[Test, ...]], ...] = tuple(
@@ -52,8 +58,7 @@ class Requirements:
         """The first thing that ``principal`` lacks; None if it may come."""
         lacking = _lacking(self._scopes, principal.scopes)
         if lacking:
-            wanted = " ".join(self._scopes.all or self._scopes.any)
-            return Unmet("insufficient_scope", f"scopes {lacking}", wanted)
+            return Unmet("insufficient_scope", f"scopes {lacking}", " ".join(_wanted(self._scopes, principal.scopes)))
         lacking = _lacking(self._roles, principal.roles)
         if lacking:
             return Unmet("missing_role", f"roles {lacking}")
@@ -62,6 +67,11 @@ class Requirements:
             if not all(test(value) for test in tests):
                 return Unmet("claim_mismatch", f"claim {spec.name} is not as it must be")
         return None
+
+
+def _wanted(wanted: Wanted, have: frozenset[str]) -> tuple[str, ...]:
+    """What would do: all of the one, and, if there is none of the other, those to choose from."""
+    return wanted.all if not have.isdisjoint(wanted.any) else (*wanted.all, *wanted.any)
 
 
 def _lacking(wanted: Wanted, have: frozenset[str]) -> str:

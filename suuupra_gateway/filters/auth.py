@@ -28,12 +28,15 @@ from suuupra_gateway.interfaces import Credential, IExchange
 _SAFE: Final = (b"GET", b"HEAD")
 _FALLBACK: Final = b'Certificate realm="%b"'
 
+_MOST: Final = 256
+"""Admissions that a principal keeps: plans come and go while it stays."""
+
 
 class Signer(Protocol):
     """Makes signed statements of who is calling; see `auth.assertion`."""
 
-    def sign(self, principal: Principal, audience: str) -> Pair:
-        """The field that carries one."""
+    def sign(self, principal: Principal, audience: tuple[str, ...]) -> Pair:
+        """The field that carries one. Once it was made for somebody, making it anew fails no more; else `FieldTooLong`."""
 
 
 class AuthCounts:
@@ -73,7 +76,7 @@ class _Trial:
         self.found = found
         self.refused: tuple[int, Refused] | None = None
         self.undecided: tuple[int, Undecided] | None = None
-        self.reply: Reply | None = None
+        self.reply: tuple[int, Reply] | None = None
         self.accepted: list[tuple[Principal, Source, float]] = []
 
     def note(self) -> None:
@@ -84,7 +87,7 @@ class _Trial:
         elif isinstance(found, Undecided):
             self.undecided = self.undecided or (self.place, found)
         elif isinstance(found, Reply):
-            self.reply = self.reply or found
+            self.reply = self.reply or (self.place, found)
 
 
 class Auth(Filter[AuthSpec]):
@@ -106,7 +109,7 @@ class Auth(Filter[AuthSpec]):
         counts: AuthCounts,
         realm: str,
         signer: Signer | None = None,
-        audience: str = "",
+        audience: tuple[str, ...] = (),
     ) -> None:
         """
         :param credentials: as in ``any`` or ``all`` of the spec.
@@ -157,6 +160,9 @@ class Auth(Filter[AuthSpec]):
             elif found is not None and not isinstance(found, Refused | Undecided | Reply):
                 return self._later(exchange, trial)
             else:
+                if isinstance(found, Refused) and found.status == 400:
+                    # Ambiguous, whatever else it shows: upstreams might go by the other one.
+                    return self._refused(exchange, trial.place, found)
                 trial.note()
                 if self._all:
                     return self._refuse(exchange, trial)
@@ -224,13 +230,14 @@ class Auth(Filter[AuthSpec]):
             tags=tuple(dict.fromkeys(tag for each in principals for tag in each.tags)),
             key=next((each.key for each in principals if each.key), ""),
         )
-        first.admissions[key] = made
+        _keep(first, key, made)
         return made
 
     def _admit(self, exchange: IExchange, principal: Principal, place: int, source: str, age: float) -> Verdict:
         admission = principal.admissions.get(self._mark)
         if admission is None:
-            admission = principal.admissions[self._mark] = self._judge(principal)
+            admission = self._judge(principal)
+            _keep(principal, self._mark, admission)
         assert isinstance(admission, _Admission)
         exchange.principal = principal
         counts = self._counts.counts
@@ -267,6 +274,8 @@ class Auth(Filter[AuthSpec]):
             return _Admission(Reply.of(Forbidden(f"{unmet.reason}: {unmet.detail}", headers=headers)), unmet.reason, ())
         try:
             fields = self._fields.of(principal) if self._fields is not None else ()
+            if self._signer is not None:
+                self._signer.sign(principal, self._audience)
         except FieldTooLong as error:
             return _Admission(Reply.of(Forbidden(f"identity_too_long: {error}")), "identity_too_long", ())
         return _Admission(None, "", fields)
@@ -287,15 +296,17 @@ class Auth(Filter[AuthSpec]):
                 AuthUnavailable(f"{undecided.reason}: {undecided.detail}", headers=((b"retry-after", retry),))
             )
         if trial.reply is not None:
-            if trial.refused is not None:
-                exchange.outcome.auth = trial.refused[1].reason
-            else:
-                exchange.outcome.auth = "login" if trial.reply.status in (302, 303) else "refused_elsewhere"
-            self._counts.add(self._names[trial.place - 1 if trial.place else 0], "missing", "live")
-            return trial.reply
+            place, reply = trial.reply
+            away = 300 <= reply.status < 400
+            reason = "login" if away else "refused_elsewhere"
+            exchange.outcome.auth = trial.refused[1].reason if trial.refused is not None else reason
+            self._counts.add(self._names[place], "missing" if away else "refused", "live")
+            return reply
         if trial.refused is None:
             return self._nothing(exchange)
-        place, refused = trial.refused
+        return self._refused(exchange, *trial.refused)
+
+    def _refused(self, exchange: IExchange, place: int, refused: Refused) -> Reply:
         exchange.outcome.auth = refused.reason
         self._counts.add(self._names[place], "refused", refused.source)
         message = f"{refused.reason}: {refused.detail}" if refused.detail else refused.reason
@@ -349,6 +360,12 @@ def _constant(found: Any) -> Callable[[IExchange], Any]:
 def _why(verdict: Verdict) -> str:
     """Why a caller who is known does not get in; empty for all else."""
     return str(verdict.error) if verdict is not None and isinstance(verdict.error, Forbidden) else ""
+
+
+def _keep(principal: Principal, key: object, made: object) -> None:
+    if len(principal.admissions) >= _MOST:
+        principal.admissions.clear()
+    principal.admissions[key] = made
 
 
 _AGES: Final[Mapping[str, int]] = {"live": 0, "fresh": 1, "revalidate": 2, "stale": 3}

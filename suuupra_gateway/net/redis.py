@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from suuupra_gateway.config.model import StoreSpec
-from suuupra_gateway.net.redis_link import Connection, Link, StoreError, StoreUnavailable, Word, packed
+from suuupra_gateway.net.redis_errors import StoreError, StoreUnavailable
+from suuupra_gateway.net.redis_link import Connection, Link, Word, packed
 
 __all__ = ["Redis", "Script", "StoreError", "StoreUnavailable", "Subscription", "Word"]
 

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from suuupra_gateway.config.model import StoreSpec
+from suuupra_gateway.net.redis_errors import StoreError, StoreUnavailable
 
 Word = bytes | str | int
 """What commands are made of. No floats: how many digits they have is not ours to guess."""
@@ -33,14 +34,6 @@ MOST: Final = 10_000
 
 _RECONNECT: Final = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN")
 """Errors of a server that is not, or no longer, the one to talk to."""
-
-
-class StoreUnavailable(Exception):
-    """Redis is not there, or did not answer in time; whether the command was done is not known."""
-
-
-class StoreError(Exception):
-    """Redis refused a command. The message is its own."""
 
 
 def packed(words: tuple[Word, ...]) -> bytes:
