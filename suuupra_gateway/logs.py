@@ -61,6 +61,9 @@ class Line(msgspec.Struct, gc=False):
     protocol: str
     user_agent: str | None
     route: str | None
+    identity: str | None
+    key: str | None
+    auth: str | None
     status: int
     source: str
     code: str | None
@@ -254,6 +257,7 @@ class AccessLog:
         head = exchange.head
         outcome = exchange.outcome
         route = exchange.route
+        principal = exchange.principal
         error = outcome.error
         upstream_error = outcome.upstream_error
         arrived = exchange.arrived or outcome.ended
@@ -290,6 +294,9 @@ class AccessLog:
             _PROTOCOLS.get(head.version, "unknown"),
             agent,
             None if route is None else route.name,
+            None if principal is None else _plain(principal.subject),
+            None if principal is None else principal.key or None,
+            outcome.auth or None,
             outcome.status,
             outcome.source,
             None if error is None else error.code,
@@ -330,6 +337,7 @@ def _shortened(line: Line) -> Line:
         path=line.path[:_CUT],
         query=line.query[:_CUT] if isinstance(line.query, str) else line.query,
         method=line.method[:_CUT],
+        identity=None if line.identity is None else line.identity[:_CUT],
         user_agent=None if line.user_agent is None else line.user_agent[:_CUT],
         message=None if line.message is None else line.message[:_CUT],
         truncated=True,

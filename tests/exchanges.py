@@ -4,6 +4,7 @@ Settled exchanges, as those who count and log them see one.
 
 from __future__ import annotations
 
+from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.errors import GatewayError
 from suuupra_gateway.http.message import Pairs, RequestHead
 from suuupra_gateway.http.outcome import Outcome
@@ -42,6 +43,8 @@ class Settled:
         filters: float = 0.001,
         id: bytes = b"0190a2b4-7c7d-7a11-9f00-000000000000",
         client: str = "192.0.2.1",
+        principal: Principal | None = None,
+        auth: str = "",
     ) -> None:
         self.head = RequestHead(
             method,
@@ -56,7 +59,9 @@ class Settled:
         self.id = id
         self.client = client
         self.peer = client
+        self.principal = principal
         self.outcome = outcome = Outcome()
+        outcome.auth = auth
         outcome.received = received
         outcome.status, outcome.source, outcome.error = status, source, error
         outcome.upstream_error, outcome.attempts, outcome.sent = upstream_error, attempts, sent

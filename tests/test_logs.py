@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from suuupra_gateway import logs
+from suuupra_gateway.auth.principal import Principal
 from suuupra_gateway.config.model import AccessLogSpec
 from suuupra_gateway.errors import BadRequest, ConnectRefused, NoPeer
 from suuupra_gateway.logs import BATCH, LONGEST, PAUSE, AccessLog
@@ -91,6 +92,9 @@ def test_a_line_tells_all_about_a_relayed_request(journal):
         "protocol": "HTTP/1.1",
         "user_agent": "curl/8",
         "route": "users",
+        "identity": None,
+        "key": None,
+        "auth": None,
         "status": 200,
         "source": "upstream",
         "code": None,
@@ -110,6 +114,25 @@ def test_a_line_tells_all_about_a_relayed_request(journal):
         "worker": 3,
         "generation": 12,
     }
+
+
+def test_a_line_tells_who_called_and_how_that_was_decided(journal):
+    caller = Principal("zo\u00eb\r\n" + "x" * 400, "api-key", key="k0123456789A")
+
+    known, refused, public = journal.write(
+        Settled(principal=caller, auth="stale"), Settled(auth="expired", status=401), Settled()
+    )
+
+    assert known["identity"] == "zo\\xeb\r\n" + "x" * 251
+    assert (known["key"], known["auth"]) == ("k0123456789A", "stale")
+    assert (refused["identity"], refused["key"], refused["auth"]) == (None, None, "expired")
+    assert (public["identity"], public["key"], public["auth"]) == (None, None, None)
+
+
+def test_a_caller_without_a_key_has_none(journal):
+    line = one(journal, Settled(principal=Principal("alice", "jwt", "corp")))
+
+    assert (line["identity"], line["key"], line["auth"]) == ("alice", None, None)
 
 
 def test_what_did_not_happen_is_null(journal):
