@@ -8,8 +8,9 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
+from suuupra_gateway.auth.jwt import LONGEST, names_one
 from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
-from suuupra_gateway.auth.provider import is_fetched
+from suuupra_gateway.auth.publication import is_fetched
 from suuupra_gateway.config.model import JwtSpec
 from suuupra_gateway.http.message import RequestHead
 from suuupra_gateway.interfaces import IExchange
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from suuupra_gateway.auth.provider import Provider
     from suuupra_gateway.interfaces import Answer
 
-LONGEST: Final = 8 * 1024
-"""Bytes of a token."""
-
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*").fullmatch
 _AMBIGUOUS: Final = Refused("several_credentials", "more than one Authorization field", "invalid_request", 400)
 _TOO_LONG: Final = Refused("too_long", f"more than {LONGEST} bytes")
 _MALFORMED: Final = Refused("malformed", "no b64token (RFC 6750 section 2.1)")
+_OTHER_AUDIENCE: Final = Refused("wrong_audience", "for this route")
+_SEPARATORS: Final = (b" ", b"\t", b"")
 
 
 def authorization(head: RequestHead, scheme: bytes) -> bytes | Refused | None:
@@ -39,12 +39,9 @@ def authorization(head: RequestHead, scheme: bytes) -> bytes | Refused | None:
             if found is not None:
                 return _AMBIGUOUS
             found = value
-    if found is None:
+    if found is None or not _is_of(found, scheme):
         return None
-    length = len(scheme)
-    if found[:length].lower() != scheme or found[length : length + 1] not in b" ":
-        return None
-    return found[length + 1 :].strip(b" ")
+    return found[len(scheme) + 1 :].strip(b" ")
 
 
 def bearer(head: RequestHead) -> bytes | Refused | None:
@@ -59,18 +56,17 @@ def bearer(head: RequestHead) -> bytes | Refused | None:
 
 def conceal_authorization(head: RequestHead, scheme: bytes) -> None:
     """Take ``Authorization`` fields of ``scheme`` (lower-case) out of a head."""
-    length = len(scheme)
     headers = head.headers
-    for place, (name, value) in enumerate(headers):
-        if name == b"authorization" and value[:length].lower() == scheme and value[length : length + 1] in b" ":
-            headers[place:] = [
-                pair
-                for pair in headers[place + 1 :]
-                if pair[0] != b"authorization"
-                or pair[1][:length].lower() != scheme
-                or pair[1][length : length + 1] not in b" "
-            ]
+    for name, value in headers:
+        if name == b"authorization" and _is_of(value, scheme):
+            headers[:] = [pair for pair in headers if pair[0] != b"authorization" or not _is_of(pair[1], scheme)]
             return
+
+
+def _is_of(value: bytes, scheme: bytes) -> bool:
+    # A tab is no separator (RFC 9110 section 11.4), but some upstream will take it for one: then it is ours to refuse.
+    length = len(scheme)
+    return value[:length].lower() == scheme and value[length : length + 1] in _SEPARATORS
 
 
 class JwtCredential:
@@ -88,9 +84,12 @@ class JwtCredential:
 
     def check(self, exchange: IExchange) -> Answer | Awaitable[Answer]:
         """See `Credential`."""
-        token = bearer(exchange.head)
+        # Not by `bearer`: what a token is made of is looked at once, when it is first seen, and that takes longer than all this.
+        token = authorization(exchange.head, b"bearer")
         if token is None or type(token) is not bytes:
             return token  # type: ignore[return-value]  # Refused or None
+        if len(token) > LONGEST:
+            return _TOO_LONG
         found = self._provider.check(token)
         if not self._audiences:
             return found
@@ -104,9 +103,7 @@ class JwtCredential:
     def _narrowed(self, found: Answer) -> Answer:
         if not isinstance(found, Principal):
             return found
-        named = found.claims.get("aud")
-        audiences = {named} if isinstance(named, str) else set(named or ())
-        return found if audiences & self._audiences else Refused("wrong_audience", "for this route")
+        return found if names_one(found.claims, self._audiences) else _OTHER_AUDIENCE
 
     def glance(self, exchange: IExchange) -> Answer:
         """All of it where the keys are at hand; else whether it is a bearer token at all. See `filters.rehearsal.Glancing`."""

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -26,7 +25,7 @@ from twisted.python.failure import Failure
 
 from suuupra_gateway.auth.fetch import Fetch, Fetched, FetchFailed
 from suuupra_gateway.auth.keyset import LARGEST, KeySet, KeySetError
-from suuupra_gateway.auth.provider import Published
+from suuupra_gateway.auth.publication import Published
 from suuupra_gateway.config.model import ProviderSpec
 
 TIMEOUT: Final = 5.0
@@ -76,8 +75,8 @@ class KeyWatch:
         self._wall = wall
         self._jitter = jitter
         self._known = Published()
-        self._asked = 0.0
-        """When the last fetch ended; reactor time."""
+        self._patient_until = 0.0
+        """Until when no question makes us fetch; reactor time."""
         self._failures = 0
         self._due: IDelayedCall | None = None
         self._fetching: Deferred[None] | None = None
@@ -109,14 +108,12 @@ class KeyWatch:
 
         At most one fetch per ``cooldown`` comes of this, however many ask; while fetches fail, at most one per second.
         """
-        if self._fetching is None:
-            pause = PAUSES[0] if self._failures else float(self.spec.cooldown)
-            since = self._reactor.seconds() - self._asked
-            if self._stopped or (self._asked and since < pause):
-                return succeed(b"")
-            self._begin()
+        if self._fetching is None and (self._stopped or self._reactor.seconds() < self._patient_until):
+            return succeed(b"")
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
+        if self._fetching is None:
+            self._begin()
         return done.addCallback(lambda _: b"")
 
     # -- fetching -----------------------------------------------------------------------------------------------------
@@ -164,13 +161,13 @@ class KeyWatch:
         answer = await self._one(issuer.rstrip("/") + "/.well-known/openid-configuration", "metadata")
         try:
             metadata = msgspec.json.decode(answer.body, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise FetchRefused("the metadata is no JSON object") from error
         if metadata.get("issuer") != issuer:
             # OIDC Discovery section 4.3: exactly; else one provider could speak for another.
             raise FetchRefused("the metadata is of another issuer")
         uri = metadata.get("jwks_uri")
-        if not isinstance(uri, str) or urlsplit(uri).scheme not in ("https", urlsplit(issuer).scheme):
+        if not isinstance(uri, str) or not uri.startswith(("https://", issuer.partition("//")[0] + "//")):
             raise FetchRefused("the metadata names no jwks_uri that is as secure as the issuer")
         return metadata
 
@@ -207,8 +204,12 @@ class KeyWatch:
 
     def _ended(self) -> None:
         self._fetching = None
-        self._asked = self._reactor.seconds() or 1e-9
         waiting, self._waiting = self._waiting, []
+        if self._failures:
+            self._patient_until = self._reactor.seconds() + PAUSES[0]
+        elif waiting:
+            # Not after a fetch that was due anyway: keys may change right after it, and that should not take a cool-down to see.
+            self._patient_until = self._reactor.seconds() + float(self.spec.cooldown)
         for done in waiting:
             done.callback(None)
 
@@ -226,7 +227,7 @@ class KeyWatch:
             usable = known.keys is not None and bool(KeySet.of_tree(known.keys))
         except FileNotFoundError:
             return
-        except (OSError, msgspec.DecodeError, KeySetError) as error:
+        except (OSError, ValueError, RecursionError, KeySetError) as error:
             self.log.warn("What is remembered of provider {name} is lost: {error}", name=self.spec.name, error=error)
             return
         if usable and known.fetched <= self._wall() < known.fetched + float(self.spec.max_stale):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from suuupra_gateway.auth.keyset import Key, KeySet
+from suuupra_gateway.auth.keyset import KeySet
 from suuupra_gateway.config.model import ProviderSpec
 
 LONGEST: Final = 8 * 1024
@@ -46,10 +46,13 @@ class TokenError(Exception):
 
 
 class UnknownKey(TokenError):
-    """No key of the set can verify the token; a newer set may have one."""
+    """No key of the set verifies the token, which is of this issuer; a newer set may have one that does."""
 
-    def __init__(self, kid: str) -> None:
-        super().__init__("unknown_key", f"no key {kid[:64]!r} for it" if kid else "no key fits it")
+    def __init__(self, kid: str, tried: bool) -> None:
+        if tried:
+            super().__init__("bad_signature", "of none of the keys that it may be of")
+        else:
+            super().__init__("unknown_key", f"no key {kid[:64]!r} for it" if kid else "no key fits it")
         self.kid = kid
 
 
@@ -83,7 +86,7 @@ class Verifier:
         :raises UnknownKey: another key set may verify it.
         :raises TokenError: it is no good.
         """
-        claims, header, _ = self._signed(token, keys)
+        claims, header = self._signed(token, keys)
         self._check_type(header)
         self._check_claims(claims, now, self._audiences)
         return claims
@@ -98,7 +101,7 @@ class Verifier:
         :param required: whether it must expire; logout tokens of older providers do not.
         :raises TokenError: as `verify`.
         """
-        claims, header, _ = self._signed(token, keys)
+        claims, header = self._signed(token, keys)
         if header.type not in types:
             raise TokenError("wrong_type", f"typ is {header.type[:64]!r}")
         self._check_claims(claims, now, frozenset({audience}), required)
@@ -106,7 +109,7 @@ class Verifier:
 
     # -- the signature ------------------------------------------------------------------------------------------------
 
-    def _signed(self, token: bytes, keys: KeySet) -> tuple[dict[str, Any], Header, Key]:
+    def _signed(self, token: bytes, keys: KeySet) -> tuple[dict[str, Any], Header]:
         if len(token) > LONGEST:
             raise TokenError("too_long", f"more than {LONGEST} bytes")
         parts = _COMPACT(token)
@@ -117,30 +120,19 @@ class Verifier:
         if header is None:
             header = self._header(first)
         candidates = keys.find(header.kid, header.algorithm)
-        if not candidates:
-            raise UnknownKey(header.kid)
         signature = _bytes(third)
         message = token[: parts.end(2)]
         for key in candidates[:_MOST_TRIES]:
             if key.verifies(header.algorithm, message, signature):
-                break
-        else:
+                return _object(second, "the claims"), header
+        if header.kid and header.kid in keys and candidates:
             raise TokenError("bad_signature")
-        try:
-            claims = _decode(_bytes(second))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise TokenError("malformed", "the claims are no JSON") from error
-        if type(claims) is not dict:
-            raise TokenError("malformed", "the claims are no object")
-        return claims, header, key
+        # Nothing here is proven, but a token of somebody else's is no reason to ask this issuer for newer keys.
+        self._check_issuer(_object(second, "the claims"))
+        raise UnknownKey(header.kid, bool(candidates))
 
     def _header(self, segment: bytes) -> Header:
-        try:
-            tree = _decode(_bytes(segment))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise TokenError("malformed", "the header is no JSON") from error
-        if type(tree) is not dict:
-            raise TokenError("malformed", "the header is no object")
+        tree = _object(segment, "its headers")
         algorithm, kid, kind = tree.get("alg"), tree.get("kid", ""), tree.get("typ", "")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenError("algorithm_not_allowed", f"alg is {str(algorithm)[:32]!r}")
@@ -171,6 +163,10 @@ class Verifier:
         elif header.type in _OTHER_TYPES:
             raise TokenError("wrong_type", f"typ is {header.type!r}")
 
+    def _check_issuer(self, claims: Mapping[str, Any]) -> None:
+        if claims.get("iss") != self._spec.issuer:
+            raise TokenError("wrong_issuer")
+
     def _check_claims(
         self, claims: Mapping[str, Any], now: float, audiences: frozenset[str], must_expire: bool = True
     ) -> None:
@@ -190,19 +186,20 @@ class Verifier:
                 raise TokenError("missing_claim", "there is no iat")
             if expires is None or expires - issued > spec.max_lifetime:
                 raise TokenError("lives_too_long", f"longer than {spec.max_lifetime}")
-        if claims.get("iss") != spec.issuer:
-            raise TokenError("wrong_issuer")
-        if audiences:
-            named = claims.get("aud")
-            if isinstance(named, str):
-                fits = named in audiences
-            else:
-                fits = isinstance(named, list) and any(isinstance(each, str) and each in audiences for each in named)
-            if not fits:
-                raise TokenError("wrong_audience")
+        self._check_issuer(claims)
+        if audiences and not names_one(claims, audiences):
+            raise TokenError("wrong_audience")
         for name in self._required:
             if claims.get(name) is None:
                 raise TokenError("missing_claim", f"there is no {name}")
+
+
+def names_one(claims: Mapping[str, Any], audiences: frozenset[str]) -> bool:
+    """Whether ``aud``, a text or a list of them (RFC 7519 section 4.1.3), names one of ``audiences``."""
+    named = claims.get("aud")
+    if isinstance(named, str):
+        return named in audiences
+    return isinstance(named, list) and any(isinstance(each, str) and each in audiences for each in named)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:
@@ -213,6 +210,19 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e12 < value < 1e12:
         raise TokenError("malformed", f"{name} is no time")
     return float(value)
+
+
+def _object(segment: bytes, what: str) -> dict[str, Any]:
+    try:
+        tree = _decode(_bytes(segment))
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # msgspec's own is a ValueError; so is Python's for numbers without end
+        raise TokenError("malformed", f"{what} are no JSON") from error
+    if type(tree) is not dict:
+        raise TokenError("malformed", f"{what} are no object")
+    return tree
 
 
 def _bytes(segment: bytes) -> bytes:

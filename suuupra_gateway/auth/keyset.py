@@ -7,6 +7,7 @@ Sets are read tolerantly, as providers show keys that are not for us: what canno
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
@@ -90,8 +91,12 @@ class KeySet:
         return kid in self._by_kid
 
     def find(self, kid: str, algorithm: str) -> list[Key]:
-        """Keys that may verify a token; for one that names no key, all that fit (RFC 7515 section 6)."""
-        candidates = self._by_kid.get(kid, ()) if kid else self.keys
+        """
+        Keys that may verify a token: those that it names, and those without a name, as in PEM; for one that names no key, all.
+        Only such as fit the algorithm (RFC 7515 section 6).
+        """
+        named = self._by_kid
+        candidates = (*named.get(kid, ()), *named.get("", ())) if kid else self.keys
         return [key for key in candidates if algorithm in key.algorithms]
 
     def identities(self) -> frozenset[object]:
@@ -176,6 +181,33 @@ class KeySet:
         return cls(keys)
 
 
+class KeyFile:
+    """A file with keys, which may be replaced while we run. Lives as long as its provider."""
+
+    __slots__ = ("path", "_seen")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._seen: tuple[int, ...] = ()
+
+    def news(self) -> KeySet | None:
+        """
+        What it holds now; None if it is the file that was read before. One that cannot be used is complained of once.
+
+        :raises OSError: as `KeySet.of_file`.
+        :raises KeySetError: as `KeySet.of_file`.
+        """
+        try:
+            found = os.stat(self.path)
+            seen: tuple[int, ...] = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        except OSError:
+            seen = (0,)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return KeySet.of_file(self.path)
+
+
 def _of_jwk(entry: object) -> Key | None:
     """One entry of a set; None if it is not for us."""
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
@@ -220,6 +252,4 @@ def _algorithms_of(public: Any) -> frozenset[str]:
 
 
 def _identity(public: Any) -> object:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

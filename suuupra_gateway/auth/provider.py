@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from math import inf
 from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from suuupra_gateway.auth.jwt import TokenError, UnknownKey, Verifier
-from suuupra_gateway.auth.keyset import KeySet, KeySetError
+from suuupra_gateway.auth.keyset import KeyFile, KeySet, KeySetError
 from suuupra_gateway.auth.principal import Principal, Refused, Undecided
+from suuupra_gateway.auth.publication import is_fetched, read, topic
 from suuupra_gateway.auth.revocations import EVERYTHING, Revocations
 from suuupra_gateway.config.model import ClaimNames, ProviderSpec
 from suuupra_gateway.interfaces import Board, NoAnswer
@@ -34,51 +36,26 @@ REFUSED: Final = 5.0
 MOST: Final = 20_000
 """Tokens that are remembered."""
 
+MOST_REFUSED: Final = 4096
+"""Of those that are no good."""
+
 WAIT: Final = 0.5
 """Seconds for which a request waits for a key that nobody knows."""
 
+LOOK: Final = 5.0
+"""Seconds between two looks at a file with keys."""
+
+PAUSE: Final = 1.0
+"""Seconds between two questions for newer keys."""
+
 _LONGEST_SUBJECT: Final = 1024
+_NONE: Final = KeySet()
 
 Checked = Principal | Refused | Undecided
 
 
-class Published(msgspec.Struct):
-    """What the supervisor tells of a provider; see `auth.jwks`."""
-
-    metadata: dict[str, Any] | None = None
-    """Its discovery document."""
-
-    keys: dict[str, Any] | None = None
-    """Its key set."""
-
-    fetched: float = 0.0
-    """UNIX time of the last fetch that succeeded."""
-
-    error: str = ""
-    """Why the last one did not; empty if it did."""
-
-
-_published: Final = msgspec.json.Decoder(Published).decode
-
-
 class ProviderUnavailable(Exception):
     """The provider's keys or metadata are not there. The message says why."""
-
-
-def topic(spec: ProviderSpec) -> str:
-    """Under which the supervisor publishes what it fetched for ``spec``."""
-    return f"provider:{spec.name}:{digest(spec)}"
-
-
-def digest(spec: ProviderSpec) -> str:
-    """Tells specs apart that need another fetching."""
-    parts = (spec.issuer, spec.jwks, spec.ca_file, spec.refresh, spec.cooldown, spec.max_stale)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def is_fetched(spec: ProviderSpec) -> bool:
-    """Whether its keys come over the network."""
-    return not spec.keys and spec.secret is None
 
 
 class Provider:
@@ -96,7 +73,10 @@ class Provider:
         "_wall",
         "_verifier",
         "_keys",
+        "_file",
+        "_looking",
         "_known",
+        "_refused",
         "_ends",
         "_asking",
         "_asked",
@@ -126,8 +106,12 @@ class Provider:
         self._reactor = reactor
         self._wall = wall
         self._verifier = Verifier(spec)
-        self._keys = _own_keys(spec)
-        self._known: dict[bytes, tuple[Principal | Refused, float]] = {}
+        self._file = KeyFile(spec.keys) if spec.keys else None
+        self._keys = _own_keys(spec, self._file)
+        self._looking: IDelayedCall | None = None
+        self._known: dict[bytes, tuple[Principal, float]] = {}
+        # Apart, so that a flood of bad tokens drives out no good one.
+        self._refused: dict[bytes, tuple[Refused, float]] = {}
         self._ends: list[Callable[[], None]] = []
         self._asking: list[Deferred[None]] | None = None
         self._asked = -inf
@@ -138,9 +122,13 @@ class Provider:
         self._ends.append(self._revocations.subscribe(self._forget))
         if is_fetched(self.spec):
             self._ends.append(self._board.watch(topic(self.spec), self._take))
+        self._look()
 
     def retire(self) -> None:
         """See `Resident`."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         while self._ends:
             self._ends.pop()()
 
@@ -156,17 +144,18 @@ class Provider:
 
     def _first(self, token: bytes, key: bytes) -> Checked | Awaitable[Checked]:
         now = self._wall()
-        missing = self._missing(now)
-        if missing and is_fetched(self.spec):
-            return self._again(token, key, "")
+        refused = self._refused.get(key)
+        if refused is not None and refused[1] > now:
+            return refused[0]
+        missing = bool(self._missing(now))
         try:
-            return self._remember(key, self._principal(token, key, now), now)
+            return self._remember(key, self._principal(token, key, now, _NONE if missing else self._keys), now)
         except UnknownKey as error:
-            if self._may_ask():
+            if missing or self._may_ask():
                 return self._again(token, key, error.kid)
-            return Refused(error.reason, error.detail)
+            return self._refuse(key, error, now)
         except TokenError as error:
-            return self._remember(key, Refused(error.reason, error.detail), now)
+            return self._refuse(key, error, now)
 
     async def _again(self, token: bytes, key: bytes, kid: str) -> Checked:
         """Once more, with whatever keys the supervisor finds."""
@@ -176,17 +165,17 @@ class Provider:
         if missing:
             return Undecided("keys_unavailable", missing)
         try:
-            return self._remember(key, self._principal(token, key, now), now)
+            return self._remember(key, self._principal(token, key, now, self._keys), now)
         except UnknownKey as error:
             if answered and not self._error:
-                return Refused(error.reason, error.detail)
+                return self._refuse(key, error, now)
             return Undecided("keys_unavailable", self._error or "the key is unknown, and no newer set came in time")
         except TokenError as error:
-            return self._remember(key, Refused(error.reason, error.detail), now)
+            return self._refuse(key, error, now)
 
-    def _principal(self, token: bytes, key: bytes, now: float) -> Principal:
-        claims = self._verifier.verify(token, self._keys, now)
-        issued = claims.get("iat", now)
+    def _principal(self, token: bytes, key: bytes, now: float, keys: KeySet) -> Principal:
+        claims = self._verifier.verify(token, keys, now)
+        issued = claims.get("iat", 0.0)  # one that does not say when may be older than any revocation
         tag = f"token:{key.hex()}"
         found = principal_from(
             claims, self.spec.claims, self.spec.name, "jwt", leeway=float(self.spec.leeway), tags=(tag,)
@@ -195,15 +184,18 @@ class Provider:
             raise TokenError("revoked")
         return found
 
-    def _remember(self, key: bytes, found: Principal | Refused, now: float) -> Principal | Refused:
+    def _remember(self, key: bytes, found: Principal, now: float) -> Principal:
         known = self._known
-        if len(known) >= MOST:
-            # A wholesale clearing would cost a signature for everybody at once.
-            for oldest in list(known)[: MOST // 16]:
-                del known[oldest]
-        known.pop(key, None)
-        known[key] = (found, min(found.expires, now + KEPT) if isinstance(found, Principal) else now + REFUSED)
+        known.pop(key, None)  # anew at the end: the oldest are at the front
+        _make_room(known, MOST)
+        known[key] = (found, min(found.expires, now + KEPT))
         return found
+
+    def _refuse(self, key: bytes, error: TokenError, now: float) -> Refused:
+        refused = Refused(error.reason, error.detail)
+        _make_room(self._refused, MOST_REFUSED)
+        self._refused[key] = (refused, now + REFUSED)
+        return refused
 
     async def claims_of(
         self, token: bytes, *, audience: str, types: frozenset[str] = frozenset({"", "jwt"}), required: bool = True
@@ -242,12 +234,10 @@ class Provider:
         return ""
 
     def _may_ask(self) -> bool:
-        """Whether asking for newer keys makes sense: not for files, and not again within the cool-down."""
+        """Whether asking for newer keys makes sense. The supervisor minds the cool-down; this is for its own sake."""
         if not is_fetched(self.spec):
             return False
-        return (
-            self._asking is not None or self._reactor.seconds() - self._asked >= self.spec.cooldown or bool(self._error)
-        )
+        return self._asking is not None or self._reactor.seconds() - self._asked >= PAUSE or bool(self._error)
 
     async def _ask(self, kid: str) -> bool:
         """Let the supervisor fetch; whether it has done so. All who wait share one question."""
@@ -280,9 +270,9 @@ class Provider:
 
     def _take(self, value: bytes) -> None:
         try:
-            published = _published(value)
+            published = read(value)
             keys = KeySet.of_tree(published.keys) if published.keys is not None else self._keys
-        except (msgspec.DecodeError, KeySetError) as error:
+        except (ValueError, KeySetError) as error:
             self.log.error(
                 "What is published of provider {name} cannot be used: {error}", name=self.spec.name, error=error
             )
@@ -290,36 +280,53 @@ class Provider:
         self.metadata = published.metadata if published.metadata is not None else self.metadata
         self.fetched = published.fetched
         self._error = published.error
+        self._change(keys)
+
+    def _look(self) -> None:
+        """Take what is new in the file with the keys; on and on."""
+        if self._file is None:
+            return
+        try:
+            keys = self._file.news()
+        except (OSError, KeySetError) as error:
+            self.log.error(
+                "Keys of provider {name} cannot be read; those of before stay: {error}",
+                name=self.spec.name,
+                error=error,
+            )
+        else:
+            if keys is not None:
+                self._change(keys)
+        self._looking = self._reactor.callLater(LOOK, self._look)
+
+    def _change(self, keys: KeySet) -> None:
         before, after = self._keys.identities(), keys.identities()
         self._keys = keys
         if before != after:
             if before - after:
                 self._known.clear()  # what a key has signed that is gone is worth nothing any more
-            else:
-                self._forget_refusals()
-
-    def _forget_refusals(self) -> None:
-        self._known = {key: entry for key, entry in self._known.items() if isinstance(entry[0], Principal)}
+            self._refused.clear()
 
     def _forget(self, tags: frozenset[str]) -> None:
         if EVERYTHING in tags:
             return  # signed tokens are asked about to nobody
-        self._known = {
-            key: entry
-            for key, entry in self._known.items()
-            if not isinstance(entry[0], Principal) or tags.isdisjoint(entry[0].tags)
-        }
+        self._known = {key: entry for key, entry in self._known.items() if tags.isdisjoint(entry[0].tags)}
 
 
-def _own_keys(spec: ProviderSpec) -> KeySet:
+def _make_room(table: dict[bytes, Any], most: int) -> None:
+    if len(table) >= most:
+        # The oldest, some at once; a wholesale clearing would cost a signature for everybody at the same time.
+        for oldest in list(islice(table, most // 16)):
+            del table[oldest]
+
+
+def _own_keys(spec: ProviderSpec, file: KeyFile | None) -> KeySet:
     if spec.secret is not None:
         return KeySet.of_secret(spec.secret.reveal())
-    if spec.keys:
-        try:
-            return KeySet.of_file(spec.keys)
-        except KeySetError as error:
-            raise ValueError(f"{spec.keys}: {error}") from error
-    return KeySet()
+    try:
+        return (file.news() if file is not None else None) or KeySet()
+    except KeySetError as error:
+        raise ValueError(f"{spec.keys}: {error}") from error
 
 
 # -- from claims to callers -------------------------------------------------------------------------------------------

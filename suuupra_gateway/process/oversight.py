@@ -19,7 +19,7 @@ from suuupra_gateway.auth.fetch import Fetch
 from suuupra_gateway.auth.jwks import KeyWatch
 from suuupra_gateway.auth.keystore_redis import RedisKeyStore
 from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
-from suuupra_gateway.auth.provider import digest, is_fetched, topic
+from suuupra_gateway.auth.publication import digest, is_fetched, topic
 from suuupra_gateway.auth.revocation import RevocationFeed
 from suuupra_gateway.auth.revocations import MOST, TOPIC, Recent, Revocation
 from suuupra_gateway.config.model import GatewayConfig, ProcessSpec, ProviderSpec, StoreSpec
