@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from pydantic_core import PydanticCustomError
 
-from suuupra_gateway.config.address import Bound, admin_address, endpoint_url, listener_address
+from suuupra_gateway.config.address import Bound, admin_address, endpoint_url, listener_address, store_url
 
 GOOD = [
     "0.0.0.0:8080",
@@ -125,3 +125,26 @@ def test_an_endpoint_is_nothing_else(url: str) -> None:
 def test_addresses_clash_where_the_kernel_would_refuse_the_second(one: str, other: str, clash: bool) -> None:
     assert Bound.of(one).clashes(Bound.of(other)) is clash
     assert Bound.of(other).clashes(Bound.of(one)) is clash
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://127.0.0.1:6380/15",
+        "rediss://redis.internal:6379/",
+        "redis://[::1]:6379/0",
+        "unix:/run/redis.sock",
+    ],
+)
+def test_a_store_is_a_redis_server(url: str) -> None:
+    assert store_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1", "http://a", "redis://", "redis://a/x", "redis://a/1000", "redis://u:p@a", "unix:redis.sock", ""],
+)
+def test_what_is_no_redis_server_is_refused(url: str) -> None:
+    with pytest.raises(PydanticCustomError, match="expected a store such as"):
+        store_url(url)

@@ -36,6 +36,7 @@ from suuupra_gateway.config.spec import (
     absolute_path,
     host_pattern,
     hyphens,
+    web_url,
 )
 from suuupra_gateway.config.units import Duration
 
@@ -243,6 +244,35 @@ def test_a_path_begins_with_a_slash() -> None:
     for path in ("a", "/a?b", "/a#b", "http://a/"):
         with pytest.raises(ValueError, match="expected a path that begins with /"):
             absolute_path(path)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://id.example.org", "http://127.0.0.1:8080/a?b", "https://[::1]:1/", "HTTPS://a"]
+)
+def test_a_web_url_is_kept(url: str) -> None:
+    assert web_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/a",
+        "ftp://a",
+        "https://",
+        "https://a:0",
+        "https://a:99999",
+        "https://[",
+        "https://a#b",
+        "https://u@a",
+        "https://a b",
+        "https://é",
+        "https://a\\b",
+    ],
+)
+def test_what_is_no_web_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected a URL such as"):
+        web_url(url)
 
 
 @pytest.mark.parametrize(
