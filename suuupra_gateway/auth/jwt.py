@@ -134,8 +134,10 @@ class Verifier:
     def _header(self, segment: bytes) -> Header:
         tree = _object(segment, "its headers")
         algorithm, kid, kind = tree.get("alg"), tree.get("kid", ""), tree.get("typ", "")
-        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
-            raise TokenError("algorithm_not_allowed", f"alg is {str(algorithm)[:32]!r}")
+        if not isinstance(algorithm, str):
+            raise TokenError("malformed", "alg is no text")
+        if algorithm not in self._algorithms:
+            raise TokenError("algorithm_not_allowed", f"alg is {algorithm[:32]!r}")
         # RFC 7515 section 4.1.11: what must be understood and is not, refuses. `b64` of RFC 7797 comes with `crit`, or should.
         for name in ("crit", "b64", "zip", "enc"):
             if name in tree:
