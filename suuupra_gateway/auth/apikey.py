@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -126,8 +126,3 @@ def _name(pepper: bytes) -> str:
 
 def _hash(pepper: bytes, key: bytes) -> str:
     return hmac.new(pepper, key, "sha256").hexdigest()
-
-
-def names(keys: Iterable[ApiKey]) -> list[str]:
-    """The ids of keys, each once."""
-    return list(dict.fromkeys(key.id for key in keys))

@@ -7,15 +7,16 @@ Every change is noted in the audit log together with itself, and told to all gat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import attrs
 import msgspec
 
 from suuupra_gateway.auth.apikey import ApiKey, Peppers, find, make, masked
+from suuupra_gateway.auth.keyorder import KeyOrder
 from suuupra_gateway.auth.keystore import AuditEntry, IKeyStore, KeyRecord, Usage
-from suuupra_gateway.config.model import ApiKeysSpec
+from suuupra_gateway.config.model import ApiKeysSpec, AuthSpec, GatewayConfig
 
 OVERLAP: Final = 86400.0
 """Seconds for which a replaced key goes on to work, unless somebody says otherwise."""
@@ -27,6 +28,9 @@ SOON: Final = 14 * 86400.0
 
 UNUSED: Final = 90 * 86400.0
 """Seconds without use after which an audit speaks of a key."""
+
+
+_TIMES: Final = ("not_before", "expires_at")
 
 
 class NoSuchKey(Exception):
@@ -50,31 +54,67 @@ class Finding:
     """Something that somebody should look at."""
 
     id: str
+    owner: str
     flaw: str
     """A stable word."""
 
     why: str
 
 
+@attrs.frozen
+class Leak:
+    """A key that was found where keys do not belong."""
+
+    key: ApiKey
+    record: KeyRecord | None
+    """What is known of its id; None if nothing is."""
+
+    real: bool
+    """Whether it is really a key of this gateway: its secret is the right one."""
+
+
 class Issuing:
     """Does things with the keys of one store. Holds nothing but what it is given."""
 
-    def __init__(self, spec: ApiKeysSpec, store: IKeyStore, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        spec: ApiKeysSpec,
+        store: IKeyStore,
+        *,
+        routes: Collection[str] | None = None,
+        scopes: Collection[str] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param routes: names of all routes; None if they are not known.
+        :param scopes: all that any route asks for; None if that is not known.
+        """
         self.spec = spec
         self.store = store
         self._peppers = Peppers(spec.peppers)
+        self._routes = routes
+        self._scopes = scopes
         self._wall = wall
 
-    async def create(self, actor: str, **fields: Any) -> Issued:
+    @classmethod
+    def of(cls, config: GatewayConfig, store: IKeyStore) -> Issuing | None:
+        """For the keys of ``config``; None if it has none."""
+        if config.identity.api_keys is None:
+            return None
+        routes = {route.name for route in config.routes}
+        return cls(config.identity.api_keys, store, routes=routes, scopes=asked(config))
+
+    async def create(self, actor: str, order: KeyOrder) -> Issued:
         """
         Make a key.
 
         :param actor: who does it, for the audit log.
-        :param fields: of `KeyRecord`, ``owner`` among them.
+        :raises BadOrder: it makes no sense.
         :raises StoreUnavailable: it was not kept.
         """
+        order.check(self._wall(), self._routes)
         key = make(self.spec.environment)
-        record = self._record(key, actor, **fields)
+        record = self._record(key, actor, **msgspec.structs.asdict(order))
         await self._put(record, None, actor, "create", f"for {record.owner}")
         return Issued(key, record)
 
@@ -95,10 +135,7 @@ class Issuing:
         if old.rotated_to:
             raise NotPossible(f"the key has been replaced by {old.rotated_to} already")
         key = make(self.spec.environment)
-        same = {
-            name: getattr(old, name)
-            for name in ("owner", "name", "scopes", "roles", "tenant", "routes", "cidrs", "tier", "limits", "notes")
-        }
+        same = {name: getattr(old, name) for name in KeyOrder.__struct_fields__ if name not in _TIMES}
         lasting = old.expires_at - old.created_at if old.expires_at and old.created_at else 0.0
         record = self._record(
             key, actor, **same, rotated_from=old.id, expires_at=now + lasting if lasting else old.expires_at
@@ -150,54 +187,44 @@ class Issuing:
         """Who uses a key, the latest first."""
         return await self.store.usage(id)
 
-    async def check(self, text: bytes) -> list[tuple[ApiKey, KeyRecord | None, bool]]:
-        """
-        The keys somewhere in ``text``: each with its record, and whether the secret is right, so that it is really ours.
-        """
+    async def check(self, text: bytes) -> list[Leak]:
+        """The keys somewhere in ``text``, each once."""
         found = []
         for key in {key.text: key for key in find(text)}.values():
             record = await self.store.get(key.id) if key.environment == self.spec.environment else None
             real = record is not None and self._peppers.matches(key.text, record.pepper, record.hash)
-            found.append((key, record, real))
+            found.append(Leak(key, record, real))
         return found
 
-    async def audit(self, scopes: Iterable[str] | None = None) -> list[Finding]:
-        """
-        What somebody should look at.
-
-        :param scopes: all scopes that any route asks for; None if that is not known.
-        """
+    async def audit(self) -> list[Finding]:
+        """What somebody should look at."""
         now = self._wall()
         records = [record for record in await self.store.all() if record.state(now) in ("active", "not-yet")]
         used = await self.store.used(record.id for record in records)
-        asked = frozenset(scopes) if scopes is not None else None
-        return [finding for record in records for finding in self._flaws(record, now, used, asked)]
+        return [
+            Finding(record.id, record.owner, flaw, why)
+            for record in records
+            for flaw, why in self._flaws(record, now, used.get(record.id, 0.0))
+        ]
 
-    def _flaws(
-        self, record: KeyRecord, now: float, used: Mapping[str, float], asked: frozenset[str] | None
-    ) -> Iterable[Finding]:
-        last = used.get(record.id, 0.0)
+    def _flaws(self, record: KeyRecord, now: float, last: float) -> Iterable[tuple[str, str]]:
         end = record.ends()
         if not last and now - record.created_at > SOON:
-            yield Finding(record.id, "never-used", f"made {_days(now - record.created_at)} ago, and never used")
+            yield ("never-used", f"made {_days(now - record.created_at)} ago, and never used")
         elif last and now - last > UNUSED:
-            yield Finding(record.id, "unused", f"not used for {_days(now - last)}")
+            yield ("unused", f"not used for {_days(now - last)}")
         if record.rotated_to and last > now - 3600:
-            yield Finding(
-                record.id, "replaced-in-use", f"replaced by {record.rotated_to}, ends in {_days(end - now)}, and in use"
-            )
+            yield ("replaced-in-use", f"replaced by {record.rotated_to}, ends in {_days(end - now)}, and in use")
         elif end and end - now < SOON:
-            yield Finding(record.id, "ends-soon", f"ends in {_days(end - now)}")
+            yield ("ends-soon", f"ends in {_days(end - now)}")
         elif not end:
-            yield Finding(record.id, "never-ends", "has no end")
+            yield ("never-ends", "has no end")
         if not self._peppers.known(record.pepper):
-            yield Finding(
-                record.id, "pepper-gone", "was hashed with a pepper that is no longer configured: nobody can use it"
-            )
+            yield ("pepper-gone", "was hashed with a pepper that is no longer configured: nobody can use it")
         elif not self._peppers.newest(record.pepper):
-            yield Finding(record.id, "old-pepper", "was hashed with an older pepper: rotate it before that one goes")
-        if asked is not None and (unasked := sorted(set(record.scopes) - asked)):
-            yield Finding(record.id, "unused-scopes", f"no route asks for {', '.join(unasked)}")
+            yield ("old-pepper", "was hashed with an older pepper: rotate it before that one goes")
+        if self._scopes is not None and (unasked := sorted(set(record.scopes).difference(self._scopes))):
+            yield ("unused-scopes", f"no route asks for {', '.join(unasked)}")
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -221,12 +248,21 @@ class Issuing:
         await self.store.revoke([f"key:{record.id}"], self._wall())
 
 
+def asked(config: GatewayConfig) -> frozenset[str]:
+    """All scopes that any route asks for."""
+    specs = [route.auth for route in config.routes if isinstance(route.auth, AuthSpec)]
+    return frozenset(scope for spec in specs for scope in (*spec.scopes.any, *spec.scopes.all))
+
+
 def shown(record: KeyRecord, now: float, used: float | None = None) -> dict[str, object]:
-    """A record for people and programs: everything but its hash."""
-    tree: dict[str, Any] = msgspec.to_builtins(record)
-    for name in ("hash", "pepper"):
-        tree.pop(name, None)
-    tree["key"] = masked(record.environment, record.id)
+    """
+    A record for programs: everything but its hash.
+
+    :param used: when it was last in use; 0 for never, None if that is not to be told.
+    """
+    tree: dict[str, Any] = msgspec.structs.asdict(record)
+    del tree["hash"], tree["pepper"]
+    tree["masked"] = masked(record.environment, record.id)
     tree["state"] = record.state(now)
     if used is not None:
         tree["last_used"] = used

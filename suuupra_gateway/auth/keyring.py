@@ -54,13 +54,26 @@ class Entry:
             scopes=frozenset(record.scopes),
             roles=frozenset(record.roles),
             tenant=record.tenant,
-            claims={"sub": record.owner, "key_id": record.id, "key_name": record.name, **record.notes},
+            claims=_claims(record),
             key=record.id,
             tier=record.tier,
             limits=tuple(sorted(record.limits.items())),
             expires=record.ends() or inf,
             tags=(f"key:{record.id}", f"subject:api-key:{record.owner}"),
         )
+
+
+def _claims(record: KeyRecord) -> dict[str, Any]:
+    return {
+        "sub": record.owner,
+        "key_id": record.id,
+        "key_name": record.name,
+        "environment": record.environment,
+        "tenant": record.tenant,
+        "scope": " ".join(record.scopes),
+        "roles": list(record.roles),
+        "notes": record.notes,
+    }
 
 
 def _entry(decision: Decision) -> Entry | None:

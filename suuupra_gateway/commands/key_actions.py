@@ -21,14 +21,10 @@ _STYLES = {"active": GREEN, "not-yet": YELLOW, "replaced": DIM, "expired": DIM, 
 
 async def create(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
     """Make a key."""
-    names = {route.name for route in config.routes}
-    for route in options.route:
-        if route not in names:
-            console.complain(f"there is no route {route}")
-            return 1
+    from suuupra_gateway.auth.keyorder import KeyOrder
+
     now = time.time()
-    issued = await issuing.create(
-        options.actor,
+    order = KeyOrder(
         owner=options.owner,
         name=options.name,
         scopes=tuple(options.scope),
@@ -42,6 +38,7 @@ async def create(issuing: Issuing, options: argparse.Namespace, console: Console
         limits=dict(options.limit),
         notes=dict(options.note),
     )
+    issued = await issuing.create(options.actor, order)
     _tell_issued(issued, options, console)
     return 0
 
@@ -51,7 +48,7 @@ def _tell_issued(issued: Issued, options: argparse.Namespace, console: Console) 
 
     text = issued.key.text.decode("ascii")
     if options.json:
-        console.say_json({**shown(issued.record, time.time()), "masked": issued.key.masked, "key": text})
+        console.say_json({**shown(issued.record, time.time()), "key": text})
         return
     console.say(console.styled(text, BOLD))
     if sys.stdout.isatty():
@@ -173,7 +170,8 @@ async def check(issuing: Issuing, options: argparse.Namespace, console: Console,
     found = await issuing.check(sys.stdin.buffer.read())
     now = time.time()
     results = []
-    for key, record, real in found:
+    for leak in found:
+        key, record, real = leak.key, leak.record, leak.real
         state = record.state(now) if real and record is not None else "not one of ours"
         if options.revoke and real and state not in ("revoked",):
             await issuing.revoke(key.id, options.actor, "found by keys check")
@@ -204,8 +202,6 @@ async def audit(issuing: Issuing, options: argparse.Namespace, console: Console,
     import attrs
     import msgspec
 
-    from suuupra_gateway.config.model import AuthSpec
-
     if options.log:
         entries = await issuing.store.audit(options.limit)
         if options.json:
@@ -216,17 +212,13 @@ async def audit(issuing: Issuing, options: argparse.Namespace, console: Console,
                 [(_date(each.at), each.actor, each.action, each.id, each.detail) for each in entries],
             )
         return 0
-    asked = {
-        scope
-        for route in config.routes
-        if isinstance(route.auth, AuthSpec)
-        for scope in (*route.auth.scopes.any, *route.auth.scopes.all)
-    }
-    findings = await issuing.audit(asked)
+    findings = await issuing.audit()
     if options.json:
         console.say_json([attrs.asdict(finding) for finding in findings])
     elif findings:
-        console.say_table(("key", "flaw", "why"), [(each.id, each.flaw, each.why) for each in findings])
+        console.say_table(
+            ("key", "owner", "flaw", "why"), [(each.id, each.owner, each.flaw, each.why) for each in findings]
+        )
     else:
         console.say("nothing to look at")
     return 1 if findings else 0

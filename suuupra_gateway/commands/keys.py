@@ -197,6 +197,7 @@ def _in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
 
 async def _with_store(reactor: Any, config: GatewayConfig, options: argparse.Namespace, console: Console) -> int:
     from suuupra_gateway.auth.issuing import Issuing, NoSuchKey, NotPossible
+    from suuupra_gateway.auth.keyorder import BadOrder
     from suuupra_gateway.auth.stores import lasting, ready
     from suuupra_gateway.net.redis import StoreError, StoreUnavailable
     from suuupra_gateway.state import keys_file
@@ -211,10 +212,12 @@ async def _with_store(reactor: Any, config: GatewayConfig, options: argparse.Nam
     try:
         await ready(store, reactor, PATIENCE)
         act: Callable[[Issuing, argparse.Namespace, Console, GatewayConfig], Awaitable[int]] = options.act
-        return await act(Issuing(keys, store), options, console, config)
+        issuing = Issuing.of(config, store)
+        assert issuing is not None
+        return await act(issuing, options, console, config)
     except NoSuchKey as error:
         console.complain(f"there is no key {error}; `suuupra-gateway keys list` shows which there are")
-    except NotPossible as error:
+    except (NotPossible, BadOrder) as error:
         console.complain(str(error))
     except (StoreUnavailable, StoreError) as error:
         console.complain(f"the store of API keys does not answer: {error}")
