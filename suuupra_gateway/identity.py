@@ -8,7 +8,6 @@ what is only put together does not.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -102,15 +101,6 @@ class Shares:
 
 
 @attrs.frozen
-class Issuer:
-    """What makes one `Provider` another: its spec, and what is in the file that it names."""
-
-    spec: ProviderSpec
-    content: bytes
-    """A digest; empty if it names none."""
-
-
-@attrs.frozen
 class KeyRingSpec:
     """What makes one `KeyRing` another."""
 
@@ -167,7 +157,7 @@ def register(
     residents.register(Sharing, lambda spec: Shares(run_dir()))
     residents.register(StoreSpec, redis)
     residents.register(KeyRingSpec, ring)
-    residents.register(Issuer, lambda issuer: Provider(issuer.spec, board, revocations, reactor))
+    residents.register(ProviderSpec, lambda spec: Provider(spec, board, revocations, reactor))
     residents.register(IntrospectionSpec, introspection)
     residents.register(ForwardAuthSpec, forward_auth)
 
@@ -191,7 +181,7 @@ class Identity:
         self._claims = claims
         self._fields = PrincipalFields(self._spec.headers)
         self._trusted = Networks(config.gateway.trusted_proxies)
-        self._issuers = {spec.name: spec for spec in self._spec.providers}
+        self._providers = {spec.name: spec for spec in self._spec.providers}
         self._introspection = {spec.name: spec for spec in self._spec.introspection}
         self._forward_auth = {spec.name: spec for spec in self._spec.forward_auth}
         self._signer: Signer | None = None
@@ -243,8 +233,7 @@ class Identity:
         )
 
     def _jwt(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
-        issuer = self._issuers[spec.provider]
-        provider = self._claims.claim(Issuer(issuer, _digest(issuer.keys) if issuer.keys else b""))
+        provider = self._claims.claim(self._providers[spec.provider])
         assert isinstance(provider, Provider)
         return JwtCredential(spec, provider, self._spec.realm)
 
@@ -304,8 +293,3 @@ def _own(name: str, match: MatchSpec, target: TargetSpec) -> RouteSpec:
     """A route of the gateway's own. Its name holds a colon, which no name in a configuration can."""
     made = RouteSpec(name="own", match=match, priority=FIRST, auth="none", target=target)
     return made.model_copy(update={"name": name})
-
-
-def _digest(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
