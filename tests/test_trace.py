@@ -528,6 +528,50 @@ def test_what_a_trace_says_is_what_the_gateway_does():
             assert answer.status == found.answer.status
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        bearing(token(scope="read", roles=["r"], tenant="acme")),
+        bearing(token(scope="read")),
+        bearing(token(roles=["r"])),
+        bearing(token(exp=1)),
+        bearing("x"),
+        bearing(token()) * 2,
+        (("Authorization", "Basic eDp5"),),
+    ],
+)
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"scopes": {"all": ["read"]}},
+        {"roles": {"any": ["r"]}, "forward-credentials": True},
+        {"claims": {"tenant": {"exists": False}}, "headers": False},
+    ],
+)
+def test_what_a_trace_says_of_callers_is_what_the_gateway_does(headers, auth):
+    tree = {
+        "listeners": [{"name": "a", "address": "127.0.0.1:0"}],
+        "identity": IDENTITY,
+        "upstreams": {"users": {"endpoints": ["http://127.0.0.1:9001"]}},
+        "routes": [private(**auth)],
+    }
+    found = trace(examine(Document.from_tree(tree)), Probe("GET", "/a", headers))
+    gateway = Gateway(tree)
+    answer = gateway.ask("GET /a", headers=headers)
+    if found.forwarded is None:
+        assert (answer.status, len(gateway.seen)) == (found.answer.status, 0)
+        assert (
+            answer.get(b"www-authenticate") == dict(found.answer.headers).get("www-authenticate", "").encode() or None
+        )
+    else:
+        masked = [
+            (name.decode(), "Bearer ***" if name == b"authorization" else value.decode())
+            for name, value in gateway.seen[0].headers
+        ]
+        assert (answer.status, masked) == (200, list(found.forwarded.headers))
+
+
 # -- route tests ------------------------------------------------------------------------------------------------------
 
 
