@@ -67,13 +67,13 @@ def text(value: str) -> str:
     """A text as the value of a field."""
     # Spaces at the ends belong to no field's value (RFC 9110 section 5.5): such a text keeps none as it is.
     safe = _VISIBLE + " " if value.strip(" ") == value else _VISIBLE
-    return quote(value, safe=safe, errors="replace")
+    return quote(value, safe=safe, errors="surrogatepass")
 
 
 def joined(values: Iterable[str], separator: str) -> str:
     """Texts as one value, sorted, so that the same set always looks the same."""
     safe = _VISIBLE.replace(separator, "")
-    return separator.join(sorted(quote(value, safe=safe, errors="replace") for value in values))
+    return separator.join(sorted(quote(value, safe=safe, errors="surrogatepass") for value in values))
 
 
 def _of_claim(path: str) -> Make:
