@@ -127,9 +127,14 @@ class Verifier:
                 return _object(second, "the claims"), header
         if header.kid and header.kid in keys and candidates:
             raise TokenError("bad_signature")
-        # Nothing here is proven, but a token of somebody else's is no reason to ask this issuer for newer keys.
-        self._check_issuer(_object(second, "the claims"))
-        raise UnknownKey(header.kid, bool(candidates))
+        unknown = UnknownKey(header.kid, bool(candidates))
+        # Nothing here is proven, but a token of somebody else's, or none at all, is no reason to ask this issuer for newer keys.
+        try:
+            claims = _object(second, "the claims")
+        except TokenError:
+            raise TokenError(unknown.reason, unknown.detail) from None
+        self._check_issuer(claims)
+        raise unknown
 
     def _header(self, segment: bytes) -> Header:
         tree = _object(segment, "its headers")
