@@ -14,8 +14,8 @@ from typing import Any, Final
 import attrs
 import treq.client
 from OpenSSL.crypto import Error as CertificateError
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -27,6 +27,7 @@ from twisted.web.client import (
     ResponseDone,
     _HTTP11ClientFactory,
 )
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -68,6 +69,10 @@ class _QuietFactory(_HTTP11ClientFactory):
     noisy = False  # two log lines per connection
 
 
+_UNSENT: Final = (ConnectError, ConnectingCancelledError, DNSLookupError, TimeoutError, SchemeNotSupported, ValueError)
+"""What goes wrong before anything is sent."""
+
+
 class Fetch:
     """A client of other servers. Keeps connections open until `close`."""
 
@@ -89,7 +94,7 @@ class Fetch:
             self._pool._factory = _QuietFactory
             agent = Agent(reactor, contextFactory=_policy(ca_file), pool=self._pool)  # type: ignore[no-untyped-call]  # Twisted's
         # Whatever cookies a server sets, the next request is not sent with them (CVE-2022-23607).
-        self._client = treq.client.HTTPClient(agent, CookieJar(DefaultCookiePolicy(allowed_domains=())))  # type: ignore[arg-type]
+        self._client = treq.client.HTTPClient(_Identity(agent), CookieJar(DefaultCookiePolicy(allowed_domains=())))  # type: ignore[arg-type]
 
     def request(
         self,
@@ -107,7 +112,7 @@ class Fetch:
         :param timeout: seconds for everything: name, connection, TLS, the last byte of the answer.
         :param limit: most bytes of the answer's body.
 
-        Errback `FetchFailed`; cancelling closes the connection.
+        Errback `FetchFailed`, also when it is cancelled, which closes the connection.
         """
         fetched: Deferred[Fetched] = Deferred.fromCoroutine(self._fetch(method, url, headers, body, limit))
         late: list[bool] = []
@@ -119,11 +124,11 @@ class Fetch:
         fetched.addTimeout(timeout, self._reactor, onTimeoutCancel=expire)
 
         def failed(failure: Failure) -> Failure:
-            if failure.check(FetchFailed):  # type: ignore[no-untyped-call]  # Twisted's
+            if not late:
                 return failure
-            if late:
-                return Failure(FetchFailed(f"no answer within {timeout:g} s", sent=True))  # type: ignore[no-untyped-call]  # Twisted's
-            return failure
+            # What was under way when it was cut off says whether anything had been sent.
+            sent = failure.value.sent if isinstance(failure.value, FetchFailed) else True
+            return Failure(FetchFailed(f"no answer within {timeout:g} s", sent=sent))  # type: ignore[no-untyped-call]  # Twisted's
 
         fetched.addErrback(failed)
         return fetched
@@ -144,9 +149,9 @@ class Fetch:
                 unbuffered=True,
             )
             collected = await _collect(response, limit)
-        except (FetchFailed, CancelledError):
+        except FetchFailed:
             raise
-        except (ConnectError, DNSLookupError, TimeoutError, ValueError) as error:
+        except _UNSENT as error:
             raise FetchFailed(_said(error), sent=False) from error
         except Exception as error:
             raise FetchFailed(_said(error), sent=True) from error
@@ -159,6 +164,36 @@ class Fetch:
             return succeed(None)
         closed: Deferred[None] = self._pool.closeCachedConnections()  # type: ignore[no-untyped-call]
         return closed.addBoth(lambda _: None)
+
+
+@implementer(IAgent)
+class _Identity:
+    """Takes no compressed answers, whatever treq offers: their size is known only when it is too late."""
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        assert headers is not None
+        headers.removeHeader(b"accept-encoding")
+        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return asked.addCallback(_plain)
+
+
+def _plain(response: IResponse) -> IResponse:
+    for coding in response.headers.getRawHeaders(b"content-encoding", ()):
+        if coding.strip().lower() not in (b"", b"identity"):
+            unread = _collect(response, 0)
+            unread.addErrback(lambda _: None)
+            unread.cancel()
+            raise FetchFailed("the answer is compressed, which nobody asked for", sent=True)
+    return response
 
 
 @implementer(IBodyProducer)
@@ -217,8 +252,7 @@ class _Collecting(Protocol):
 
     def _abort(self) -> None:
         transport: Any = self.transport
-        if transport is not None:
-            getattr(transport, "abortConnection", transport.loseConnection)()
+        getattr(transport, "abortConnection", transport.loseConnection)()
 
 
 def _policy(ca_file: str) -> BrowserLikePolicyForHTTPS:

@@ -34,7 +34,7 @@ _UNKEPT: Final = 10_000
 """Callers that are counted though nothing may be kept of them."""
 
 _PEEK: Final = 0.5
-"""Seconds between two looks at what other processes know of one caller."""
+"""Seconds between two looks at what other processes know of a caller of whom something is known here."""
 
 
 @attrs.frozen
@@ -134,7 +134,7 @@ class Memory(Generic[T]):
         """What is known for ``key``, here or by others; None if it is over."""
         entry = self.entries.get(key) or self._denied.get(key)
         phase = self._phase(entry, now)
-        if phase is not Phase.FRESH and self._learn(key, entry, now):
+        if phase is not Phase.FRESH and self._learn(key, entry, phase, now):
             entry = self.entries.get(key) or self._denied.get(key)
             phase = self._phase(entry, now)
         if entry is None or phase is Phase.OVER:
@@ -147,9 +147,11 @@ class Memory(Generic[T]):
             return Phase.OVER
         return entry.lifetime.phase(now)
 
-    def _learn(self, key: bytes, entry: Entry[T] | None, now: float) -> bool:
+    def _learn(self, key: bytes, entry: Entry[T] | None, phase: Phase, now: float) -> bool:
         """Take over what another process knows, if that is newer; whether it was."""
-        if self._shared is None or (entry is not None and now < entry.peeked + _PEEK):
+        if self._shared is None:
+            return False
+        if entry is not None and phase is not Phase.OVER and now < entry.peeked + _PEEK:
             return False
         known_since = -inf
         if entry is not None:
@@ -201,7 +203,7 @@ class Memory(Generic[T]):
         left = decision.expires - self._wall() + now - decided
         lifetime = self._clocks.lifetime(decision.allow, decided, decision.wishes, left)
         doubted = max(doubted, self._doubted)
-        if doubted >= decided:
+        if doubted >= decided and decision.allow:
             lifetime = lifetime.doubted(doubted)
         kept, most = (self.entries, self._most) if decision.allow else (self._denied, self._most // 8 + 1)
         if len(kept) >= most:
@@ -229,9 +231,9 @@ class Memory(Generic[T]):
         for tag in tags:
             if tag == EVERYTHING:
                 self._doubted = now
-                for kept in (self.entries, self._denied):
-                    for entry in kept.values():
-                        entry.lifetime = entry.lifetime.doubted(now)
+                # Not of refusals, which let nobody in.
+                for entry in self.entries.values():
+                    entry.lifetime = entry.lifetime.doubted(now)
                 continue
             for key in tuple(self._by_tag.get(tag, ())):
                 self.drop(key)

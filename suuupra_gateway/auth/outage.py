@@ -89,6 +89,8 @@ class Outage:
         """A question got no answer; ``lost`` if there will be a pause now."""
         if self._began < 0:
             self._began = now
+            self._stale = self._refused = 0
+            self._identities.clear()
         if lost and not self._declared:
             self._declared = True
             self.log.warn(
@@ -113,8 +115,6 @@ class Outage:
             )
         self._began = -1.0
         self._declared = False
-        self._stale = self._refused = 0
-        self._identities.clear()
 
     def served(self, key: bytes) -> None:
         """A request got by on an earlier decision."""
