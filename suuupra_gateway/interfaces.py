@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import ITransport
 
+    from suuupra_gateway.auth.issuing import Issuing
     from suuupra_gateway.auth.principal import Cached, Principal, Refused, Undecided
     from suuupra_gateway.errors import GatewayError
     from suuupra_gateway.http.message import Reply, RequestHead, ResponseHead
@@ -230,3 +231,14 @@ class IControl(Interface):
 
     def reload(reason: str) -> Deferred[None]:
         """Load the configuration file again. Errback `ConfigErrors`, or `ReloadFailed` if a worker refused."""
+
+    def issuing() -> Issuing | None:
+        """Who makes and ends API keys; None if the configuration has none. Good for one request: reloads change it."""
+
+    def revoke(tags: Sequence[str]) -> Deferred[bool]:
+        """
+        Take back what was decided and issued under ``tags`` (see `auth.revocations`).
+
+        Fires when all of this host have been told, with whether those of other hosts are: there is a store. Errback
+        `StoreUnavailable` if they should be and could not.
+        """

@@ -1,8 +1,8 @@
 """
-``/api/``: the state of the gateway as JSON, read-only.
+``/api/``: the state of the gateway as JSON, and API keys (see `admin.keys`).
 
-The pages are the public names below ``/api/``: plan, routes, upstreams, workers. Members of objects are never renamed; new
-ones may come.
+The pages are the public names below ``/api/``: plan, routes, upstreams, workers, keys, revocations. Members of objects are never
+renamed; new ones may come.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from suuupra_gateway.admin import traffic
+from suuupra_gateway.admin import keys, traffic
+from suuupra_gateway.admin.access import Access
 from suuupra_gateway.admin.report import Report
 from suuupra_gateway.admin.traffic import Summary
 from suuupra_gateway.admin.view import Page, View
@@ -28,13 +29,15 @@ PAGES = {
 }
 
 
-def api(control: IControl, report: Report) -> Resource:
+def api(control: IControl, report: Report, access: Access) -> Resource:
     """The resource for ``/api``."""
     root = Index()
     root.putChild(b"plan", Plan(control))
     root.putChild(b"routes", _Counted(control, report, "routes", traffic.by_route))
     root.putChild(b"upstreams", _Counted(control, report, "upstreams", _services))
     root.putChild(b"workers", Workers(control))
+    root.putChild(b"keys", keys.tree(control, access))
+    root.putChild(b"revocations", keys.Revocations(control, access))
     return root
 
 
@@ -46,7 +49,8 @@ class Index(View):
         return self if path == b"" and not request.postpath else super().getChild(path, request)
 
     async def page(self, request: IRequest) -> Page:
-        return Page.json({"pages": {f"/api/{name}": meaning for name, meaning in PAGES.items()}})
+        pages = {**PAGES, **keys.PAGES}
+        return Page.json({"pages": {f"/api/{name}": meaning for name, meaning in pages.items()}})
 
 
 class _Controlled(View):

@@ -1,5 +1,5 @@
 """
-The door of the admin site: which ``Host`` it answers to, which methods, and the header fields that every answer carries.
+The door of the admin site: which ``Host`` it answers to, and the header fields that every answer carries.
 
 The site listens on a loopback address by default, which keeps other machines out but not the pages that a browser on this machine
 shows: a name that an attacker points at 127.0.0.1 makes them our "same origin" (DNS rebinding). So a request must name us by
@@ -16,11 +16,9 @@ from twisted.web.resource import IResource, Resource
 
 from suuupra_gateway.admin.view import Problem
 from suuupra_gateway.config.model import AdminSpec
-from suuupra_gateway.errors import MethodNotAllowed, MisdirectedRequest
+from suuupra_gateway.errors import MisdirectedRequest
 from suuupra_gateway.http.grammar import parse_host
 from suuupra_gateway.net.address import Address
-
-_METHODS: Final = (b"GET", b"HEAD")
 
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
@@ -54,8 +52,6 @@ class Guard(Resource):
             request.responseHeaders.setRawHeaders(name, [value])
         if not self._ours(request):
             return Problem(MisdirectedRequest(detail="Ask by address, or add the name to admin.hosts."))
-        if request.method not in _METHODS:
-            return Problem(MethodNotAllowed(headers=((b"allow", b", ".join(_METHODS)),)))
         child: IResource = self._inner.getChildWithDefault(path, request)  # type: ignore[no-untyped-call]  # Twisted's
         return child
 

@@ -1,7 +1,7 @@
 """
-The admin site: metrics, health, state. Stock ``twisted.web`` in the supervisor, on a listener of its own.
+The admin site: metrics, health, state, API keys. Stock ``twisted.web`` in the supervisor, on a listener of its own.
 
-It only reads, and it never blocks the supervisor's loop: what takes long runs in a thread (`report.Report`).
+It never blocks the supervisor's loop: what takes long runs in a thread (`report.Report`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from suuupra_gateway.admin import exposition
+from suuupra_gateway.admin.access import LARGEST, Access, is_json
 from suuupra_gateway.admin.api import api
 from suuupra_gateway.admin.front import Front, content_security_policy
 from suuupra_gateway.admin.guard import Guard
@@ -45,7 +46,7 @@ def admin_site(
     root.putChild(b"metrics", Metrics(report))
     root.putChild(b"healthz", Healthz(control))
     root.putChild(b"readyz", Readyz(control))
-    root.putChild(b"api", api(control, report))
+    root.putChild(b"api", api(control, report, Access(spec.tokens)))
     return AdminSite(Guard(root, spec, content_security_policy()), reactor)
 
 
@@ -53,20 +54,36 @@ _CONNECTIONS: Final = 256
 """Most open connections: the supervisor needs its descriptors for workers and reloads."""
 
 
-class _Bodiless(Request):
+class _Request(Request):
     """
-    A request whose body is thrown away as it comes: no page takes any.
+    A request whose body is kept if it is JSON, and not long; any other one is thrown away as it comes.
 
     Twisted would put it into a file of any size before anybody can refuse it, and read forms of many parts into memory. Any
     web page may send such a request here, whatever it names as ``Host``.
     """
 
+    overlong = False
+    """Whether there was more than is kept: then nothing is."""
+
+    _left = 0
+
+    content: BytesIO
+
     def gotLength(self, length: int | None) -> None:
         """The head is complete."""
         self.content = BytesIO()
+        if is_json(self.requestHeaders.getRawHeaders(b"content-type", ())):
+            self._left = LARGEST
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body."""
+        if self._left >= len(data):
+            self._left -= len(data)
+            self.content.write(data)
+        else:
+            self._left = 0
+            self.overlong = True
+            self.content = BytesIO()
 
 
 class _Channel(HTTPChannel):
@@ -92,7 +109,7 @@ class AdminSite(Site):
     protocol = _Channel  # type: ignore[assignment]  # without the choice between HTTP versions
 
     def __init__(self, resource: IResource, reactor: IReactorTime | None) -> None:
-        super().__init__(resource, requestFactory=_Bodiless, timeout=_IDLE, reactor=reactor)  # type: ignore[no-untyped-call]
+        super().__init__(resource, requestFactory=_Request, timeout=_IDLE, reactor=reactor)  # type: ignore[no-untyped-call]
         self.connections = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # Twisted's has a private type

@@ -1,5 +1,5 @@
 """
-The base of what the admin site shows: resources that answer GET and HEAD, now or later, with a whole page or an RFC 9457 problem.
+The base of what the admin site shows: resources that answer, now or later, with a whole page or an RFC 9457 problem.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from suuupra_gateway.errors import GatewayError, NotRouted, wrap
+from suuupra_gateway.errors import GatewayError, MethodNotAllowed, NotRouted, wrap
 from suuupra_gateway.http.message import Pair, Reply
 
 JSON: Final = b"application/json"
@@ -64,19 +64,24 @@ class View(Resource):
     log = Logger()
     isLeaf = False
 
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    """To what it answers."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
 
     @abstractmethod
     async def page(self, request: IRequest) -> Page:
-        """The answer to a GET or HEAD. It may wait; it must not block. An exception is logged, and the answer a 500."""
+        """The answer to a request. It may wait; it must not block. An exception is logged, and the answer a 500."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Nothing is below a page."""
         return Problem(NotRouted())
 
-    def render_GET(self, request: Any) -> int:
+    def render(self, request: Any) -> int:
         """Send `page`, unless the client leaves before it is ready."""
+        if request.method not in self.methods:
+            return Problem(MethodNotAllowed(headers=((b"allow", b", ".join(self.methods)),))).render(request)
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(lambda failure: self.log.failure("{view} was not sent", failure, view=type(self).__name__))

@@ -72,6 +72,17 @@ class Leak:
     real: bool
     """Whether it is really a key of this gateway: its secret is the right one."""
 
+    def shown(self, now: float) -> dict[str, object]:
+        """For programs. Of an id that somebody has put before another secret, nothing is told."""
+        known = self.record if self.real else None
+        return {
+            "masked": self.key.masked,
+            "id": self.key.id,
+            "real": self.real,
+            "state": known.state(now) if known is not None else None,
+            "owner": known.owner if known is not None else None,
+        }
+
 
 class Issuing:
     """Does things with the keys of one store. Holds nothing but what it is given."""

@@ -8,15 +8,18 @@ ends what the one in force does not need.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import attrs
 import msgspec
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from suuupra_gateway import metrics
 from suuupra_gateway.auth.fetch import Fetch
 from suuupra_gateway.auth.jwks import KeyWatch
+from suuupra_gateway.auth.keystore import IKeyStore
 from suuupra_gateway.auth.keystore_redis import RedisKeyStore
 from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
 from suuupra_gateway.auth.publication import digest, is_fetched, topic
@@ -32,6 +35,19 @@ KEPT: Final = 86400.0
 """Seconds for which revocations are remembered for workers that come later."""
 
 
+_Source = tuple[StoreSpec | None, str, float]
+
+
+@attrs.frozen(eq=False)
+class _Feed:
+    """Who tells of revocations, and keeps API keys."""
+
+    source: _Source
+    store: IKeyStore
+    feed: RevocationFeed
+    close: Callable[[], object]
+
+
 class Oversight:
     """Everything that the supervisor watches for its workers. Lives as long as it."""
 
@@ -43,7 +59,7 @@ class Oversight:
         self._wall = wall
         self._watches: dict[str, tuple[KeyWatch, Fetch]] = {}
         self._revoked: dict[str, float] = {}
-        self._feed: tuple[object, RevocationFeed, Callable[[], object]] | None = None
+        self._feed: _Feed | None = None
         board.listen(TOPIC, self.revoked)
 
     # -- configurations -----------------------------------------------------------------------------------------------
@@ -65,7 +81,7 @@ class Oversight:
             watch.stop()
             fetch.close()
             self._board.retract(name)
-        if self._feed is None or self._feed[0] != _told_by(config):
+        if self._feed is None or self._feed.source != _told_by(config):
             self._listen(config)
 
     def stop(self) -> None:
@@ -97,26 +113,38 @@ class Oversight:
         source = _told_by(config)
         if source is None:
             return
-        close: Callable[[], object]
-        store, path, poll = source
-        if store is not None:
-            redis = Redis(store, self._reactor)
+        spec, path, poll = source
+        if spec is not None:
+            redis = Redis(spec, self._reactor)
             redis.start()
-            feed = RevocationFeed(RedisKeyStore(redis), self._reactor, self.revoked, redis=redis, wall=self._wall)
-            close = redis.retire
+            kept: IKeyStore = RedisKeyStore(redis)
+            feed = RevocationFeed(kept, self._reactor, self.revoked, redis=redis, wall=self._wall)
+            self._feed = _Feed(source, kept, feed, redis.retire)
         else:
-            kept = SqliteKeyStore(path, self._reactor)
-            feed = RevocationFeed(kept, self._reactor, self.revoked, poll=poll, wall=self._wall)
-            close = kept.close
-        self._feed = (source, feed, close)
+            file = SqliteKeyStore(path, self._reactor)
+            feed = RevocationFeed(file, self._reactor, self.revoked, poll=poll, wall=self._wall)
+            self._feed = _Feed(source, file, feed, file.close)
         feed.start()
 
     def _deafen(self) -> None:
         if self._feed is not None:
-            _, feed, close = self._feed
-            self._feed = None
-            feed.stop()
-            close()
+            gone, self._feed = self._feed, None
+            gone.feed.stop()
+            gone.close()
+
+    @property
+    def store(self) -> IKeyStore | None:
+        """Where API keys are kept, and revocations told; None if nowhere."""
+        return self._feed.store if self._feed is not None else None
+
+    def revoke(self, tags: Sequence[str]) -> Deferred[bool]:
+        """See `IControl`."""
+        at = self._wall()
+        self.revoked(msgspec.json.encode(Revocation(tuple(tags), at)))
+        if self._feed is None:
+            return succeed(False)
+        shared = self._feed.source[0] is not None
+        return self._feed.store.revoke(tags, at).addCallback(lambda _: shared)
 
     # -- revocations --------------------------------------------------------------------------------------------------
 
@@ -146,14 +174,14 @@ class Oversight:
             for result, count in watch.fetches.items():
                 yield Sample(metrics.JWKS_FETCHES.name, (*labels, ("result", result)), count)
         if self._feed is not None:
-            yield Sample(metrics.REVOCATIONS_HEARD.name, (), float(self._feed[1].live))
+            yield Sample(metrics.REVOCATIONS_HEARD.name, (), float(self._feed.feed.live))
 
 
 def _fetched(config: GatewayConfig) -> Iterator[ProviderSpec]:
     return (spec for spec in config.identity.providers if is_fetched(spec))
 
 
-def _told_by(config: GatewayConfig) -> tuple[StoreSpec | None, str, float] | None:
+def _told_by(config: GatewayConfig) -> _Source | None:
     """Who tells of revocations: a store, or a file that is looked at every so often; None for nobody."""
     identity = config.identity
     if config.gateway.store is not None:

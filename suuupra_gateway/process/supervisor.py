@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from suuupra_gateway.admin.site import admin_site
+from suuupra_gateway.auth.issuing import Issuing
 from suuupra_gateway.config.decode import ConfigErrors
 from suuupra_gateway.config.dump import dump
 from suuupra_gateway.config.model import AdminSpec
@@ -327,6 +328,15 @@ class Supervisor(Service):
             "reload_refused": self._attempt.why,
             "config": self._shown[1],
         }
+
+    def issuing(self) -> Issuing | None:
+        """Who makes and ends API keys; None if there are none."""
+        store = self._oversight.store
+        return Issuing.of(self._reloading.current.config, store) if store is not None else None
+
+    def revoke(self, tags: Sequence[str]) -> Deferred[bool]:
+        """See `IControl`."""
+        return self._oversight.revoke(tags)
 
     def workers(self) -> list[dict[str, object]]:
         """One entry per worker, those that start or drain included, and per slot that waits for its next one."""

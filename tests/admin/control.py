@@ -4,6 +4,8 @@ A supervisor that says what it is told to say, and a browser that speaks to the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -15,6 +17,7 @@ from zope.interface import implementer
 
 from suuupra_gateway.admin.report import Inline, Threads
 from suuupra_gateway.admin.site import admin_site
+from suuupra_gateway.auth.issuing import Issuing
 from suuupra_gateway.config.model import AdminSpec
 from suuupra_gateway.interfaces import IControl
 
@@ -45,6 +48,9 @@ class FakeControl:
         self.answer: Deferred[list[bytes]] | None = None
         self.well = True
         self.serving: tuple[bool, str] = (True, "")
+        self.keys: Issuing | None = None
+        self.revoked: list[str] = []
+        self.told: Deferred[bool] | None = None
 
     def plan(self) -> dict[str, object]:
         return self.tree
@@ -64,6 +70,13 @@ class FakeControl:
 
     def reload(self, reason: str) -> Deferred[None]:
         return succeed(None)
+
+    def issuing(self) -> Issuing | None:
+        return self.keys
+
+    def revoke(self, tags: Sequence[str]) -> Deferred[bool]:
+        self.revoked += tags
+        return self.told if self.told is not None else succeed(True)
 
 
 @attrs.frozen
@@ -104,14 +117,17 @@ class Browser:
         method: str = "GET",
         host: str | None = "127.0.0.1:9900",
         headers: dict[str, str] | None = None,
+        body: bytes = b"",
     ) -> Answer:
         """Ask and wait for nothing: the answer must be there."""
         lines = [f"{method} {path} HTTP/1.1"]
         if host is not None:
             lines.append(f"Host: {host}")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
         lines += ["Connection: close", "", ""]
-        transport, _ = self.open("\r\n".join(lines).encode("latin-1"))
+        transport, _ = self.open("\r\n".join(lines).encode("latin-1") + body)
         return parse(transport.value())
 
 
