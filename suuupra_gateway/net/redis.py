@@ -1,17 +1,19 @@
 """
 Redis, for state that all machines share: commands, scripts, subscriptions, each with a bound on how long and how many.
 
-txredisapi's protocol with hiredis, on a connection of our own keeping: its handlers wait for ever while there is no connection,
+txredisapi's protocol with hiredis, on connections of our own keeping: its handlers wait for ever while there is no connection,
 and a failed login ends them for good. Here a command fails at once when Redis is not there, and after ``timeout`` when it is
 there and does not answer; then the connection is dropped, as replies come in order and none behind the missing one would be in
 time. What is sent in one turn of the reactor leaves in one write.
+
+The connections (`net.redis_link`) are imported late: txredisapi reaches for the global reactor, which may not be chosen yet.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -21,9 +23,11 @@ from twisted.python.failure import Failure
 
 from suuupra_gateway.config.model import StoreSpec
 from suuupra_gateway.net.redis_errors import StoreError, StoreUnavailable
-from suuupra_gateway.net.redis_link import Connection, Link, Word, packed
 
-__all__ = ["Redis", "Script", "StoreError", "StoreUnavailable", "Subscription", "Word"]
+if TYPE_CHECKING:
+    from suuupra_gateway.net.redis_link import Connection, Link, Word
+
+__all__ = ["Redis", "Script", "StoreError", "StoreUnavailable", "Subscription"]
 
 ALIVE: Final = 5.0
 """Seconds after which an idle subscription is asked whether it is there."""
@@ -48,12 +52,11 @@ class Redis:
 
     def __init__(self, spec: StoreSpec, reactor: Any) -> None:
         """
-        :raises ValueError: ``ca-file`` holds no certificates.
-        :raises OSError: it cannot be read.
+        :raises ValueError: ``ca-file`` cannot be read, or holds no certificates.
         """
         self.spec = spec
         self._reactor = reactor
-        self._link = Link(spec, reactor, ready=self._connected, gone=self._disconnected)
+        self._link = _link(spec, reactor, ready=self._connected)
         self._subscriptions: list[Subscription] = []
         self._started = False
 
@@ -69,7 +72,7 @@ class Redis:
         if not self._started:
             return succeed(None)
         self._started = False
-        return self._link.stop().addBoth(lambda _: None)
+        return self._link.stop()
 
     @property
     def available(self) -> bool:
@@ -85,6 +88,7 @@ class Redis:
         One command; its reply as hiredis gives it: bytes, int, list, None.
 
         Errback `StoreUnavailable` at once when there is no connection, and within ``timeout`` in any case; `StoreError`.
+        Who has less time than that cancels: the command may be done even so, and its reply goes to nobody.
         """
         connection = self._link.connection
         if connection is None:
@@ -139,10 +143,6 @@ class Redis:
     def _connected(self, connection: Connection) -> None:
         self.log.info("Redis at {url} is there", url=self.spec.url)
 
-    def _disconnected(self) -> None:
-        if self._started:
-            self.log.warn("Redis at {url} is gone", url=self.spec.url)
-
 
 class Subscription:
     """A connection that hears messages. Lives until `end`."""
@@ -161,7 +161,7 @@ class Subscription:
         self._state = state
         self._ended = ended
         self._reactor = reactor
-        self._link = Link(spec, reactor, ready=self._ready, gone=self._gone, pushed=self._pushed)
+        self._link = _link(spec, reactor, ready=self._ready, gone=self._gone, pushed=self._pushed)
         self._alive: IDelayedCall | None = None
         self._answered = True
         self._over = False
@@ -175,11 +175,11 @@ class Subscription:
         if not self._over:
             self._over = True
             self._rest()
-            self._link.stop().addErrback(lambda _: None)
+            self._link.stop()
             self._ended(self)
 
     def _ready(self, connection: Connection) -> None:
-        connection.transport.write(packed(("SUBSCRIBE", *self._channels)))
+        connection.write("SUBSCRIBE", *self._channels)
         self._answered = True
         self._alive = self._reactor.callLater(ALIVE, self._ask, connection)
 
@@ -187,10 +187,10 @@ class Subscription:
         """A server that hangs, or a connection that a firewall forgot, says nothing: ask."""
         self._alive = None
         if not self._answered:
-            connection.transport.abortConnection()
+            connection.drop(f"a subscription got no answer within {ALIVE:g} s")
             return
         self._answered = False
-        connection.transport.write(packed(("PING",)))
+        connection.write("PING")
         self._alive = self._reactor.callLater(ALIVE, self._ask, connection)
 
     def _pushed(self, reply: list[Any]) -> None:
@@ -209,3 +209,9 @@ class Subscription:
         if self._alive is not None:
             self._alive.cancel()
             self._alive = None
+
+
+def _link(spec: StoreSpec, reactor: Any, **calls: Any) -> Link:
+    from suuupra_gateway.net.redis_link import Link
+
+    return Link(spec, reactor, **calls)
