@@ -8,12 +8,17 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.util import DeferredResource
+from zope.interface import Interface
 
 from suuupra_gateway.assertion.guard import Call, Guard, Refused
 
 
+class ICall(Interface):
+    """What requests that came through the gateway can be adapted to: a `Call`."""
+
+
 class GuardedResource(Resource):
-    """The tree, for calls through the gateway only. ``request.getComponent(Call)`` is the `Call`."""
+    """The tree, for calls through the gateway only. ``ICall(request)`` is the `Call`."""
 
     def __init__(self, root: Any, guard: Guard) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted is not typed here
@@ -37,7 +42,7 @@ class GuardedResource(Resource):
             return _Refusal(refused)
 
     def _admitted(self, call: Call, path: bytes, request: Any) -> Any:
-        request.setComponent(Call, call)
+        request.setComponent(ICall, call)
         return self._child(path, request)
 
     def _child(self, path: bytes, request: Any) -> Any:

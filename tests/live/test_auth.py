@@ -58,13 +58,20 @@ def keys_at(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def guarded(keys_at):
-    server = Process("tests.servers.guarded", str(keys_at))
+    server = Process("tests.servers.guarded", str(keys_at), "wsgi")
     yield server.address
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def gw(tmp_path_factory, origin, guarded, corp, partner, keys_at):
+def resources(keys_at):
+    server = Process("tests.servers.guarded", str(keys_at), "twisted")
+    yield server.address
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def gw(tmp_path_factory, origin, guarded, resources, corp, partner, keys_at):
     directory = tmp_path_factory.mktemp("auth")
     for issuer in (corp, partner):
         (directory / f"{issuer.name}.pem").write_bytes(issuer.public())
@@ -84,6 +91,7 @@ identity:
 upstreams:
   origin: {{endpoints: ["{origin.url}"]}}
   guarded: {{endpoints: ["http://{guarded}"]}}
+  resources: {{endpoints: ["http://{resources}"]}}
 x-to-origin: &to-origin {{proxy: {{upstream: origin}}}}
 x-corp: &corp {{jwt: {{provider: corp}}}}
 x-partner: &partner {{jwt: {{provider: partner}}}}
@@ -102,6 +110,10 @@ routes:
   - {{name: forwarding, match: {{prefix: /forwarding}}, auth: {{any: [*corp], forward-credentials: true}}, target: *to-origin}}
   - {{name: silent, match: {{prefix: /silent}}, auth: {{any: [*corp], headers: false, assertion: "off"}}, target: *to-origin}}
   - {{name: guarded, match: {{prefix: /guarded}}, auth: {{any: [*corp]}}, target: {{proxy: {{upstream: guarded}}}}}}
+  - name: resources
+    match: {{prefix: /resources}}
+    auth: {{any: [*corp], assertion: guarded}}
+    target: {{proxy: {{upstream: resources}}}}
   - {{name: to-guarded, match: {{path: /healthz}}, auth: none, target: {{proxy: {{upstream: guarded}}}}}}
   - {{name: past-guarded, match: {{prefix: /unsigned}}, auth: none, target: {{proxy: {{upstream: guarded}}}}}}
 """)
@@ -307,8 +319,9 @@ def test_upstreams_are_told_nothing_where_that_is_wished(gw, corp):
 # -- the signed statement ---------------------------------------------------------------------------------------------
 
 
-def test_the_service_behind_knows_who_is_calling(gw, corp):
-    answer = ask(gw, "/guarded/x", by(corp.token("zo\u00eb", scope="b a", roles=["clerk"])))
+@pytest.mark.parametrize("path", ["/guarded/x", "/resources/x"])
+def test_the_service_behind_knows_who_is_calling(gw, corp, path):
+    answer = ask(gw, path, by(corp.token("zo\u00eb", scope="b a", roles=["clerk"])))
     assert answer.status == 200
     said = answer.json
     expected = {
@@ -323,10 +336,12 @@ def test_the_service_behind_knows_who_is_calling(gw, corp):
     assert 0 < said["left"] <= 15
 
 
-def test_nobody_gets_past_the_gateway(gw, guarded, corp):
-    answer = fetch(guarded, "/guarded/x", headers={"Authorization": f"Bearer {corp.token()}", "X-User-Id": "alice"})
+@pytest.mark.parametrize("service", ["guarded", "resources"])
+def test_nobody_gets_past_the_gateway(gw, request, corp, service):
+    address = request.getfixturevalue(service)
+    answer = fetch(address, "/x", headers={"Authorization": f"Bearer {corp.token()}", "X-User-Id": "alice"})
     assert answer.status == 401
-    assert fetch(guarded, "/guarded/x", headers={"X-Suuupra-Identity": corp.token()}).status == 401
+    assert fetch(address, "/x", headers={"X-Suuupra-Identity": corp.token()}).status == 401
 
 
 def test_a_statement_for_another_service_is_worth_nothing(gw, guarded, corp):
