@@ -206,20 +206,20 @@ class Provider:
         :raises TokenError: it is no good.
         :raises ProviderUnavailable: it cannot be verified now.
         """
-        for again in (False, True):
-            missing = self._missing(self._wall())
-            try:
-                if not missing:
-                    return self._verifier.verify_other(
-                        token, self._keys, self._wall(), audience=audience, types=types, required=required
-                    )
-            except UnknownKey:
-                if again or not self._may_ask():
-                    raise
-            if again:
-                raise ProviderUnavailable(missing)
-            await self._ask("")
-        raise AssertionError
+        try:
+            return self._other(token, audience, types, required)
+        except (ProviderUnavailable, UnknownKey) as error:
+            if isinstance(error, UnknownKey) and not self._may_ask():
+                raise
+        await self._ask("")
+        return self._other(token, audience, types, required)
+
+    def _other(self, token: bytes, audience: str, types: frozenset[str], required: bool) -> dict[str, Any]:
+        now = self._wall()
+        missing = self._missing(now)
+        if missing:
+            raise ProviderUnavailable(missing)
+        return self._verifier.verify_other(token, self._keys, now, audience=audience, types=types, required=required)
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 
