@@ -5,6 +5,7 @@ Where lies what must outlive restarts: key sets, API keys.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,11 +16,14 @@ def state_directory(gateway: ProcessSpec, environ: Mapping[str, str] = os.enviro
     """
     ``gateway.state-dir``, else what systemd made (``StateDirectory=``), else None. It is made, for its owner only.
 
-    :raises OSError: it cannot be made.
+    :raises OSError: it cannot be made, or others can write there: what they write would be believed.
     """
     path = place(gateway, environ)
     if path is not None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"others can write to {path}")
     return path
 
 

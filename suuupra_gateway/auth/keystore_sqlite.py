@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,13 +28,21 @@ PATIENCE: Final = 2.0
 REMEMBERED: Final = 86400.0
 """Seconds for which revocations are kept."""
 
+FORM: Final = 1
+"""Of the tables; a file with a higher number is of a later release."""
+
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, created REAL NOT NULL, record BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS used (id TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, created REAL NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS used (id TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS usage (id TEXT NOT NULL, client TEXT NOT NULL, agent TEXT NOT NULL, first REAL NOT NULL,
-    last REAL NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (id, client, agent)) STRICT;
-CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS revocations (tag TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+    last REAL NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (id, client, agent));
+CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY AUTOINCREMENT, entry BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS revocations (tag TEXT PRIMARY KEY, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS revocations_at ON revocations (at);
+"""
+
+_FORGET_OLDEST: Final = """
+DELETE FROM usage WHERE rowid = (SELECT rowid FROM usage WHERE id = ? ORDER BY last LIMIT 1)
 """
 
 
@@ -64,7 +73,7 @@ class SqliteKeyStore:
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 row = db.execute("SELECT record FROM keys WHERE id = ?", (record.id,)).fetchone()
-                if (row[0] if row is not None else None) != (expected.encode() if expected is not None else None):
+                if (KeyRecord.decode(row[0]) if row is not None else None) != expected:
                     return False
                 words = (record.id, record.created_at, record.encode())
                 db.execute("INSERT OR REPLACE INTO keys (id, created, record) VALUES (?, ?, ?)", words)
@@ -99,8 +108,9 @@ class SqliteKeyStore:
                 )
                 if known.rowcount == 0:
                     (count,) = db.execute("SELECT count(*) FROM usage WHERE id = ?", (id,)).fetchone()
-                    if count < USAGES:
-                        db.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?, 1)", (id, client, agent, at, at))
+                    if count >= USAGES:
+                        db.execute(_FORGET_OLDEST, (id,))
+                    db.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?, 1)", (id, client, agent, at, at))
 
         return self._do(work)
 
@@ -160,9 +170,10 @@ class SqliteKeyStore:
     def close(self) -> Deferred[None]:
         """Close the file; fires when that is done. Idempotent."""
         pool, self._pool = self._pool, None
-        connection, self._connection = self._connection, None
 
         def work() -> None:
+            # Last in its thread: what was asked for before may just have opened it.
+            connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
 
@@ -181,6 +192,8 @@ class SqliteKeyStore:
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         if self._pool is None:
             self._pool = ThreadPool(0, 1, "api-keys")
+            # A process that ends without closing the file must not wait for a thread that waits for work.
+            self._pool.threadFactory = _DaemonThread
             self._pool.start()
         return deferToThreadPool(self._reactor, self._pool, self._work, work)
 
@@ -193,6 +206,11 @@ class SqliteKeyStore:
             raise StoreUnavailable(f"{self.path}: {error}") from error
 
 
+class _DaemonThread(Thread):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options, daemon=True)
+
+
 def _opened(path: str) -> sqlite3.Connection:
     """The database at ``path``, made if there is none, for its owner only."""
     directory = os.path.dirname(path)
@@ -201,7 +219,15 @@ def _opened(path: str) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # In one thread of the pool at a time, which need not be the same for ever.
     db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # a key that was revoked must not come back with the power
-    db.executescript(_SCHEMA)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # a key that was revoked must not come back with the power
+        (form,) = db.execute("PRAGMA user_version").fetchone()
+        if form > FORM:
+            raise ValueError(f"made by a later release (form {form}, not {FORM})")
+        if form < FORM:
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORM}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
     return db

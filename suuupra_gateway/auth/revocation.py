@@ -17,11 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from suuupra_gateway.auth.keystore import IKeyStore
-from suuupra_gateway.auth.revocations import Revocation
+from suuupra_gateway.auth.revocations import EVERYTHING, Revocation
 from suuupra_gateway.net.redis import Redis, Subscription
 
 SLACK: Final = 60.0
 """Seconds by which clocks of machines may differ."""
+
+MISSED: Final = 86400.0
+"""Seconds of revocations that are asked for at the start; stores keep no more than a day."""
 
 
 class RevocationFeed:
@@ -51,7 +54,9 @@ class RevocationFeed:
         self._redis = redis
         self._poll = poll
         self._wall = wall
-        self._since = wall() - SLACK
+        self._since = wall() - MISSED
+        self._complete = wall()
+        """When it last was known that everything had been heard."""
         self._heard: dict[str, float] = {}
         self._call: IDelayedCall | None = None
         self._subscription: Subscription | None = None
@@ -88,11 +93,15 @@ class RevocationFeed:
         if connected:
             self._look()
         else:
+            if self.live:
+                self._complete = self._wall()
             self.live = False
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
         self._call = None
         if self._stopped:
             return
@@ -102,12 +111,22 @@ class RevocationFeed:
         )
 
     def _found(self, tags: Mapping[str, float]) -> None:
+        if self._stopped:
+            return
+        now = self._wall()
+        if now - self._complete > MISSED:
+            # Stores have forgotten what was revoked first since then.
+            self.log.warn("Nothing was heard of revocations for more than a day; everything is asked anew")
+            self._announce(msgspec.json.encode(Revocation((EVERYTHING,), now)))
         self.live = True
+        self._complete = now
         self._hear(tags)
         if self._redis is None:
             self._again(self._poll)
 
     def _failed(self, failure: Failure) -> None:
+        if self._stopped:
+            return
         if self.live:
             self.log.warn("Revocations cannot be looked for: {why}", why=failure.getErrorMessage())
         self.live = False

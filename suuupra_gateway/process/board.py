@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.logger import Logger
 from twisted.protocols import amp
 
@@ -31,6 +31,10 @@ PATIENCE: Final = 10.0
 
 Answering = Callable[[bytes], Deferred[bytes]]
 Listener = Callable[[bytes], None]
+Composing = Callable[[], bytes]
+
+_REASON: Final = 500
+"""Characters that workers are told of why there is no answer."""
 
 
 class Board:
@@ -38,39 +42,61 @@ class Board:
 
     log = Logger()
 
-    __slots__ = ("_values", "_members", "_answering", "_listeners")
+    __slots__ = ("_values", "_composing", "_members", "_answering", "_listeners")
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
+        self._composing: dict[str, Composing] = {}
         self._members: set[control.End] = set()
         self._answering: dict[str, Answering] = {}
         self._listeners: dict[str, Listener] = {}
 
     # -- what the supervisor does -------------------------------------------------------------------------------------
 
-    def publish(self, topic: str, value: bytes, *, quiet: bool = False) -> None:
+    def publish(self, topic: str, value: bytes) -> None:
         """
         Let all workers know ``value``, and all that come later.
 
-        :param quiet: only those that come later: the others have heard of it by events.
         :raises ValueError: it is larger than `LARGEST`.
         """
         if len(value) > LARGEST:
             raise ValueError(f"a value of {len(value)} bytes for {topic}")
         self._values[topic] = value
-        if not quiet:
-            for member in tuple(self._members):
-                self._post(member, topic, value)
+        for member in tuple(self._members):
+            _post(member, topic, value)
+
+    def compose(self, topic: str, composing: Composing) -> None:
+        """
+        Let workers that come later know what ``composing`` returns then; those that are there hear of it by events.
+
+        For what changes too often to be published as a whole each time. See `renew`.
+        """
+        self._composing[topic] = composing
+
+    def renew(self, topic: str) -> Deferred[None]:
+        """Let all workers know what is composed for ``topic`` now; fires as `announce`."""
+        value = self._composed(topic)
+        if value is None:
+            return succeed(None)
+        return _all([_post(member, topic, value) for member in tuple(self._members)])
 
     def retract(self, topic: str) -> None:
-        """Let nobody that comes later know of ``topic``. Idempotent."""
-        self._values.pop(topic, None)
+        """Let nobody know of ``topic`` any more; those who watch keep what they were called with. Idempotent."""
+        self._composing.pop(topic, None)
         self._answering.pop(topic, None)
+        if self._values.pop(topic, None) is not None:
+            for member in tuple(self._members):
+                _send(member, control.Retract, topic=topic)
 
-    def announce(self, topic: str, event: bytes) -> None:
-        """Let all workers hear an event."""
-        for member in tuple(self._members):
-            _send(member, control.Event, topic=topic, event=event)
+    def announce(self, topic: str, event: bytes) -> Deferred[None]:
+        """
+        Let all workers hear an event. Fires when all that did not go instead have heeded it; never fails.
+
+        :raises ValueError: it is longer than `LONGEST`.
+        """
+        if len(event) > LONGEST:
+            raise ValueError(f"an event of {len(event)} bytes for {topic}")
+        return _all([_send(member, control.Event, topic=topic, event=event) for member in tuple(self._members)])
 
     def answer(self, topic: str, answering: Answering) -> None:
         """Let ``answering`` answer the questions of workers about ``topic``."""
@@ -86,7 +112,11 @@ class Board:
         """A worker is there: give it everything."""
         self._members.add(member)
         for topic, value in self._values.items():
-            self._post(member, topic, value)
+            _post(member, topic, value)
+        for topic in self._composing:
+            composed = self._composed(topic)
+            if composed is not None:
+                _post(member, topic, composed)
 
     def leave(self, member: control.End) -> None:
         """It is gone. Idempotent."""
@@ -101,8 +131,14 @@ class Board:
             answer = answering(question)
         except Exception as error:
             self.log.failure("A question about {topic} failed", topic=topic)
-            return fail(control.Unanswered(f"{type(error).__name__}: {error}"))
-        return answer.addErrback(lambda failure: fail(control.Unanswered(failure.getErrorMessage())))
+            return fail(_unanswered(f"{type(error).__name__}: {error}"))
+
+        def fits(answered: bytes) -> bytes:
+            if len(answered) > LONGEST:
+                raise control.Unanswered(f"an answer of {len(answered)} bytes")
+            return answered
+
+        return answer.addCallback(fits).addErrback(lambda failure: fail(_unanswered(failure.getErrorMessage())))
 
     def told(self, topic: str, event: bytes) -> None:
         """A worker tells."""
@@ -114,9 +150,15 @@ class Board:
         except Exception:
             self.log.failure("What a worker told of {topic} was not heeded", topic=topic)
 
-    def _post(self, member: control.End, topic: str, value: bytes) -> None:
-        for number, last, piece in pieces(value):
-            _send(member, control.Post, topic=topic, number=number, last=last, piece=piece)
+    def _composed(self, topic: str) -> bytes | None:
+        try:
+            value = self._composing[topic]()
+            if len(value) > LARGEST:
+                raise ValueError(f"a value of {len(value)} bytes for {topic}")
+        except Exception:  # what cannot be composed must not keep workers from the rest
+            self.log.failure("What is known of {topic} cannot be told", topic=topic)
+            return None
+        return value
 
 
 def pieces(value: bytes) -> Iterator[tuple[int, bool, bytes]]:
@@ -126,9 +168,28 @@ def pieces(value: bytes) -> Iterator[tuple[int, bool, bytes]]:
         yield number, number == len(places) - 1, value[place : place + PIECE]
 
 
-def _send(member: control.End, command: type[amp.Command], **arguments: object) -> None:
-    if member.transport is not None:
-        member.callRemote(command, **arguments).addErrback(lambda _: None)  # it goes, and takes what it knew with it
+def _post(member: control.End, topic: str, value: bytes) -> Deferred[None]:
+    """Fires when the last piece was heeded: they are, in order."""
+    sent: Deferred[None] = succeed(None)
+    for number, last, piece in pieces(value):
+        sent = _send(member, control.Post, topic=topic, number=number, last=last, piece=piece)
+    return sent
+
+
+def _send(member: control.End, command: type[amp.Command], **arguments: object) -> Deferred[None]:
+    """Fires when it was heeded, or when there is nobody any more who could. Never fails."""
+    if member.transport is None:
+        return succeed(None)
+    sent: Deferred[object] = member.callRemote(command, **arguments)
+    return sent.addBoth(lambda _: None)  # whoever goes takes what it knew with it
+
+
+def _all(sent: list[Deferred[None]]) -> Deferred[None]:
+    return DeferredList(sent).addCallback(lambda _: None)
+
+
+def _unanswered(why: str) -> control.Unanswered:
+    return control.Unanswered(why[:_REASON])
 
 
 class WorkerBoard:
@@ -164,6 +225,8 @@ class WorkerBoard:
         """See `suuupra_gateway.interfaces.Board`."""
         if self._end.transport is None:
             return fail(NoAnswer("the supervisor is gone"))
+        if len(question) > LONGEST:
+            return fail(NoAnswer(f"a question of {len(question)} bytes"))
         asked: Deferred[dict[str, bytes]] = self._end.callRemote(control.Ask, topic=topic, question=question)
         asked.addTimeout(PATIENCE, self._reactor)
         return asked.addCallbacks(
@@ -171,7 +234,13 @@ class WorkerBoard:
         )
 
     def tell(self, topic: str, event: bytes) -> None:
-        """See `suuupra_gateway.interfaces.Board`."""
+        """
+        See `suuupra_gateway.interfaces.Board`.
+
+        :raises ValueError: ``event`` is longer than `LONGEST`.
+        """
+        if len(event) > LONGEST:
+            raise ValueError(f"an event of {len(event)} bytes for {topic}")
         _send(self._end, control.Tell, topic=topic, event=event)
 
     # -- for the control connection -----------------------------------------------------------------------------------
@@ -186,6 +255,10 @@ class WorkerBoard:
             value = self._values[topic] = b"".join(self._partial.pop(topic))
             for callback in tuple(self._watching.get(topic, ())):
                 self._call(callback, topic, value)
+
+    def retracted(self, topic: str) -> None:
+        """Nobody knows of a topic any more: whoever watches it from now on waits for a new value."""
+        self._values.pop(topic, None)
 
     def heard(self, topic: str, event: bytes) -> None:
         """An event came."""

@@ -3,9 +3,9 @@ What supervisor and worker say to each other: AMP commands over a socket pair.
 
 In order: the worker says `Hello`; the supervisor answers with `Prepare` and `Commit`, upon which the worker begins to
 accept, and again at each reload, or `Discard`; in between it asks for `Ping` and `Snapshot`; and at last `Drain`, upon which
-the worker finishes what it has, says `Farewell` and goes. At any time after `Hello`, `Post`, `Event`, `Ask` and `Tell` carry what
-the board knows (`process.board`). If either end closes the connection the other half is dead: a
-worker then drains and goes by itself, a supervisor replaces the worker.
+the worker finishes what it has, says `Farewell` and goes. From `Hello` on, `Post`, `Retract`, `Event`, `Ask` and `Tell` carry
+what the board knows (`process.board`); what is known already goes before the first `Prepare`. If either end closes the
+connection the other half is dead: a worker then drains and goes by itself, a supervisor replaces the worker.
 
 A worker may run newer code than its supervisor (it is started from what is installed *now*), so `Hello` carries the version
 of this protocol. Raise it with every change that the other side must know of.
@@ -129,6 +129,13 @@ class Post(amp.Command):
         (b"last", amp.Boolean()),
         (b"piece", amp.String()),
     ]
+    response: ClassVar = []
+
+
+class Retract(amp.Command):
+    """Supervisor to worker: a topic of the board is no more."""
+
+    arguments: ClassVar = [(b"topic", amp.Unicode())]
     response: ClassVar = []
 
 

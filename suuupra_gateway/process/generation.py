@@ -133,12 +133,12 @@ class PlanFiles:
 
 
 def remove_orphan(path: str) -> None:
-    """Remove the plan at ``path``, and its directory if that was made for plans alone: its supervisor died without doing so."""
+    """Remove the plan at ``path``, and its directory if that was made for us alone: its supervisor died without doing so."""
     directory = os.path.dirname(path)
     with contextlib.suppress(OSError):
         os.unlink(path)
-        if os.path.basename(directory).startswith(_PRIVATE):
-            os.rmdir(directory)
+    if os.path.basename(directory).startswith(_PRIVATE):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def installed_release() -> str:

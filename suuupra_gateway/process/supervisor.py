@@ -33,7 +33,7 @@ from suuupra_gateway.process.child import Child
 from suuupra_gateway.process.fleet import Fleet
 from suuupra_gateway.process.generation import Generation, Loaded, slots, workers
 from suuupra_gateway.process.notify import Notifier
-from suuupra_gateway.process.oversight import Oversight
+from suuupra_gateway.process.oversight import CannotWatch, Oversight
 from suuupra_gateway.process.reload import ReloadFailed, Reloading
 from suuupra_gateway.process.sockets import BoundListener, CannotListen, Manager, bind, bind_admin, passed
 from suuupra_gateway.tally import Snapshot
@@ -121,7 +121,10 @@ class Supervisor(Service):
         for bound in self._bound:
             self.log.info("Listener {name} on {where}", name=bound.name, where=bound.where())
         self._serve_admin(self._loaded.config.admin)
-        self._oversight.expect(self._loaded.config)
+        try:
+            self._oversight.expect(self._loaded.config)
+        except CannotWatch as why:
+            self.log.error("Until the next reload there is nobody to watch {why}", why=why)
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
@@ -193,8 +196,11 @@ class Supervisor(Service):
                 admin = bind_admin(after)
             except CannotListen as why:
                 raise ReloadFailed(str(why)) from why
-        self._oversight.expect(loaded.config)
         try:
+            try:
+                self._oversight.expect(loaded.config)
+            except CannotWatch as why:
+                raise ReloadFailed(str(why)) from why
             await self._reloading.take(loaded)
         except BaseException:
             if admin is not None and admin is not self._admin:
@@ -284,10 +290,11 @@ class Supervisor(Service):
         grace = float(self._reloading.current.config.gateway.drain)
         self._notifier.stopping(f"draining, at most {grace:.0f} s")
         self.log.info("Draining, at most {grace:.0f} s", grace=grace)
-        self._oversight.stop()
         gone = Deferred.fromCoroutine(self._fleet.stop(grace))
         self._reloading.close()
         await gone
+        # Not before: who drains must hear of revocations and new keys too.
+        await self._oversight.stop().addTimeout(POLL, self._reactor).addErrback(lambda _: None)
         self._close_admin()
         if self._polling is not None:
             self._polling.cancel()
@@ -330,13 +337,14 @@ class Supervisor(Service):
         }
 
     def issuing(self) -> Issuing | None:
-        """Who makes and ends API keys; None if there are none."""
-        store = self._oversight.store
-        return Issuing.of(self._reloading.current.config, store) if store is not None else None
+        """Who makes and ends API keys; None if the configuration has none."""
+        config = self._reloading.current.config
+        store = self._oversight.recall.store(config)
+        return Issuing.of(config, store) if store is not None else None
 
     def revoke(self, tags: Sequence[str]) -> Deferred[bool]:
         """See `IControl`."""
-        return self._oversight.revoke(tags)
+        return Deferred.fromCoroutine(self._oversight.recall.revoke(tags, self._reloading.current.config))
 
     def workers(self) -> list[dict[str, object]]:
         """One entry per worker, those that start or drain included, and per slot that waits for its next one."""

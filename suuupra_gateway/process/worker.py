@@ -133,6 +133,12 @@ class WorkerEnd(control.End):
         self.board.posted(topic, number, last, piece)
         return {}
 
+    @control.Retract.responder
+    def retract(self, topic: str) -> dict[str, object]:
+        """See `WorkerBoard.retracted`."""
+        self.board.retracted(topic)
+        return {}
+
     @control.Event.responder
     def event(self, topic: str, event: bytes) -> dict[str, object]:
         """See `WorkerBoard.heard`."""

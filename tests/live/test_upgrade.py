@@ -56,7 +56,7 @@ def test_new_code_that_speaks_another_control_protocol_is_refused_and_the_old_go
     gw.write(config())
     gw.start(environ={"PYTHONPATH": str(package)})
     before = gw.pids()
-    change(package / "suuupra_gateway" / "process" / "control.py", r"^VERSION = 1$", "VERSION = 2")
+    change(package / "suuupra_gateway" / "process" / "control.py", r"^VERSION = 2$", "VERSION = 3")
     gw.signal(signal.SIGUSR2)
     gw.wait_log("SIGUSR2 refused, .*restart the service")
     assert gw.pids() == before
