@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from suuupra_gateway.auth.keystore import AUDITED, USAGES, AuditEntry, KeyRecord, Usage
 from suuupra_gateway.auth.revocations import Revocation
-from suuupra_gateway.net.redis import Redis, Script
+from suuupra_gateway.net.redis import Redis, Script, StoreUnavailable
 
 REMEMBERED: Final = 86400
 """Seconds for which revocations are kept for gateways that missed them."""
@@ -36,17 +36,24 @@ return 1
 
 _TOUCH: Final = Script(
     """
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local at = tonumber(ARGV[2])
+if at > tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '-1') then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 local entry = redis.call('HGET', KEYS[2], ARGV[3])
-local first, count = ARGV[2], 0
+local first, last, count = at, at, 0
 if entry then
     local known = cjson.decode(entry)
-    first, count = known.first, known.count
+    first, last, count = known.first, math.max(known.last, at), known.count
 elseif redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[6]) then
-    return 0
+    local all = redis.call('HGETALL', KEYS[2])
+    local oldest, when = nil, math.huge
+    for place = 1, #all, 2 do
+        local seen = cjson.decode(all[place + 1]).last
+        if seen < when then oldest, when = all[place], seen end
+    end
+    redis.call('HDEL', KEYS[2], oldest)
 end
-redis.call('HSET', KEYS[2], ARGV[3], cjson.encode({client = ARGV[4], agent = ARGV[5], first = tonumber(first),
-    last = tonumber(ARGV[2]), count = count + 1}))
+redis.call('HSET', KEYS[2], ARGV[3],
+    cjson.encode({client = ARGV[4], agent = ARGV[5], first = first, last = last, count = count + 1}))
 redis.call('EXPIRE', KEYS[2], 7776000)
 return 1
 """
@@ -54,7 +61,7 @@ return 1
 
 _REVOKE: Final = Script(
     """
-for place = 4, #ARGV do redis.call('ZADD', KEYS[1], ARGV[1], ARGV[place]) end
+for place = 4, #ARGV do redis.call('ZADD', KEYS[1], 'GT', ARGV[1], ARGV[place]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2])
 redis.call('PUBLISH', KEYS[2], ARGV[3])
 return 1
@@ -73,21 +80,27 @@ class RedisKeyStore:
 
     def get(self, id: str) -> Deferred[KeyRecord | None]:
         """See `IKeyStore`."""
-        return self._redis.call("GET", self._key("key", id)).addCallback(_record)
+        return self._redis.call("GET", self._key("key", id)).addCallback(_record, id)
 
     def put(self, record: KeyRecord, expected: KeyRecord | None, entry: AuditEntry) -> Deferred[bool]:
         """See `IKeyStore`."""
+        return Deferred.fromCoroutine(self._put(record, expected, entry))
+
+    async def _put(self, record: KeyRecord, expected: KeyRecord | None, entry: AuditEntry) -> bool:
+        # What is kept may have been written by another release, in other words: meaning is compared here, words in Redis.
+        kept: bytes = await self._redis.call("GET", self._key("key", record.id)) or b""
+        if (_record(kept, record.id) if kept else None) != expected:
+            return False
         keys = (self._key("key", record.id), self._key("keys"), self._key("key-audit"))
-        before = expected.encode() if expected is not None else b""
         words = (
-            before,
+            kept,
             record.encode(),
             repr(record.created_at),
             record.id,
             msgspec.json.encode(entry),
             AUDITED,
         )
-        return self._redis.script(_PUT, keys, words).addCallback(bool)
+        return bool(await self._redis.script(_PUT, keys, words))
 
     def all(self) -> Deferred[list[KeyRecord]]:
         """See `IKeyStore`."""
@@ -97,8 +110,9 @@ class RedisKeyStore:
         ids = await self._redis.call("ZRANGE", self._key("keys"), 0, -1)
         found: list[KeyRecord] = []
         for place in range(0, len(ids), 500):
-            names = [self._key("key", id.decode()) for id in ids[place : place + 500]]
-            records = map(_record, await self._redis.call("MGET", *names))
+            some = [id.decode() for id in ids[place : place + 500]]
+            texts = await self._redis.call("MGET", *(self._key("key", id) for id in some))
+            records = map(_record, texts, some)
             found += (record for record in records if record is not None)
         return found
 
@@ -123,7 +137,7 @@ class RedisKeyStore:
         """See `IKeyStore`."""
 
         def read(entries: list[bytes]) -> list[Usage]:
-            found = [msgspec.json.decode(entry, type=Usage, strict=False) for entry in entries]
+            found = [msgspec.json.decode(entry, type=Usage) for entry in entries]
             return sorted(found, key=lambda each: -each.last)
 
         return self._redis.call("HVALS", self._key("key-usage", id)).addCallback(read)
@@ -153,8 +167,11 @@ class RedisKeyStore:
         return self._redis.call(*words).addCallback(read)
 
 
-def _record(data: bytes | None) -> KeyRecord | None:
-    return KeyRecord.decode(data) if data is not None else None
+def _record(data: bytes | None, id: str) -> KeyRecord | None:
+    try:
+        return KeyRecord.decode(data) if data is not None else None
+    except ValueError as error:
+        raise StoreUnavailable(f"key {id}: {error}") from error
 
 
 def _nothing(_: Any) -> None:
