@@ -123,7 +123,7 @@ class Introspection:
             raise AskFailed(f"the endpoint answers {fetched.status}")
         try:
             claims = msgspec.json.decode(fetched.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise AskFailed("the endpoint's answer is no JSON") from error
         if not isinstance(claims, dict) or not isinstance(claims.get("active"), bool):
             raise AskFailed('the endpoint\'s answer has no "active" (RFC 7662 section 2.2)')

@@ -10,6 +10,7 @@ The file is private to the user and to one boot of the machine, as its times are
 from __future__ import annotations
 
 import queue
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,6 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import lmdb
-import msgspec
 from twisted.logger import Logger
 
 from suuupra_gateway.auth.tables import Record, Tables, encode
@@ -47,6 +47,9 @@ _FORMAT: Final = "1"
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX: Final = "decisions-"
+
+_SPOILT: Final = (lmdb.Error, struct.error, ValueError)
+"""What comes of a file that is full, or not as we left it."""
 
 _Change = Callable[[Tables, Any], object]
 
@@ -118,7 +121,7 @@ class Shared:
             return None
         try:
             return self._tables.read(namespace + key)
-        except (lmdb.Error, msgspec.DecodeError):
+        except _SPOILT:
             return None
 
     def put(self, namespace: bytes, key: bytes, record: Record, limit: int) -> None:
@@ -187,7 +190,7 @@ class Shared:
                         for change in batch:
                             if callable(change):
                                 change(self._tables, txn)
-            except (lmdb.Error, msgspec.DecodeError) as error:
+            except _SPOILT as error:
                 # Also when the file is full: what is in it does not fit the limits.
                 self._lost = True
                 self.log.warn("Shared decisions are forgotten: {path}: {error}", path=str(self._path), error=str(error))

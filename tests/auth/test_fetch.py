@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -16,52 +16,33 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from suuupra_gateway.auth.fetch import Fetch, FetchFailed, _Body
+from tests.auth.wire import Transport, Wire
 from tests.net.certificates import Authority
 
 URL = "http://127.0.0.1:8080/token?x=1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class Transport(StringTransport):
-    def abortConnection(self):
-        self.loseConnection()
-
-    def setTcpNoDelay(self, enabled):
-        """Nothing to do."""
-
-
-class Wire:
-    """A client, and the connections it opens."""
+class Asking(Wire):
+    """Somebody who asks, and what became of it."""
 
     def __init__(self, **options):
-        self.reactor = MemoryReactorClock()
+        super().__init__()
         self.fetch = Fetch(self.reactor, **options)
+        self.failure = None
 
     def ask(self, url=URL, method="GET", **more):
         asked = self.fetch.request(method, url, **{"timeout": 5.0, **more})
-        self.failure = None
         asked.addErrback(self._failed)
         return asked
 
     def _failed(self, failure):
         self.failure = failure.value
 
-    def connect(self, number=0):
-        self.protocol = self.reactor.tcpClients[number][2].buildProtocol(None)
-        self.transport = Transport()
-        self.protocol.makeConnection(self.transport)
-        return self.transport
-
-    def answer(self, data):
-        self.protocol.dataReceived(data)
-
-    def hang_up(self, reason=ConnectionDone):
-        self.protocol.connectionLost(Failure(reason()))
-
 
 @pytest.fixture
 def wire():
-    return Wire()
+    return Asking()
 
 
 def test_a_whole_answer_comes_back_whatever_its_status(wire):
@@ -264,14 +245,14 @@ class Failing:
 
 
 def test_a_name_that_is_unknown_is_a_failure_by_any_agent():
-    wire = Wire(agent=Failing(DNSLookupError()))
+    wire = Asking(agent=Failing(DNSLookupError()))
     wire.ask()
     assert not wire.failure.sent
     assert wire.fetch.close().called
 
 
 def test_failures_without_words_are_named_by_their_type():
-    wire = Wire(agent=Failing(ZeroDivisionError()))
+    wire = Asking(agent=Failing(ZeroDivisionError()))
     wire.ask()
     assert str(wire.failure) == "ZeroDivisionError"
     assert wire.failure.sent
@@ -297,7 +278,7 @@ def authority(tmp_path):
 
 def over_tls(authority, names, *, ca_file):
     """Whether a server of these names is believed, and why not."""
-    wire = Wire(ca_file=ca_file)
+    wire = Asking(ca_file=ca_file)
     wire.ask("https://127.0.0.1:8443/")
     client = wire.connect()
     with open(authority.issue(*names)) as file:

@@ -255,6 +255,27 @@ def test_old_ones_are_tidied_away_while_it_is_quiet(tmp_path, monkeypatch):
     shared.close()
 
 
+def test_many_changes_are_written_in_order(shared):
+    lock = threading.Event()
+    shared._changes.put(lambda tables, txn: lock.wait(10))
+    for number in range(1000):
+        shared.put(NAMESPACE, b"%016d" % (number % 50), record(float(number)), 100)
+    lock.set()
+    assert shared.flush(10)
+    assert [shared.get(NAMESPACE, b"%016d" % number).decided for number in range(50)] == list(range(950, 1000))
+
+
+def test_nothing_happens_while_nothing_is_to_be_done(tmp_path, monkeypatch):
+    rounds = []
+    monkeypatch.setattr(module, "_IDLE", 0.001)
+    shared = Shared.open(str(tmp_path), monotonic=lambda: rounds.append(1) or 0.0)
+    while len(rounds) < 10:
+        time.sleep(0.001)
+    put(shared, record())
+    assert shared.get(NAMESPACE, KEY) == record()
+    shared.close()
+
+
 def test_an_error_while_reading_is_nothing_found(shared, monkeypatch):
     put(shared, record())
     shared._tables.env.close()

@@ -136,6 +136,15 @@ def test_too_many_revocations_take_all_decisions_with_them(tables, monkeypatch):
     assert tables.read(ONE + key(1)).doubted == 11.0
 
 
+def test_a_count_that_is_wrong_ends(tables):
+    with tables.env.begin(write=True) as txn:
+        txn.put(ONE + b"a", (50).to_bytes(8, "big"), db=tables.notes)
+    put(tables, 1, record(1.0), namespace=TWO)
+    put(tables, 2, record(2.0), limit=2)
+    assert kept(tables) == {2}
+    assert kept(tables, TWO) == {1}
+
+
 def test_clearing_leaves_the_secret(tables):
     secret = tables.secret()
     assert len(secret) == 32
