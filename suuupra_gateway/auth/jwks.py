@@ -179,6 +179,8 @@ class KeyWatch:
         return answer
 
     def _failed(self, why: str) -> None:
+        if self._stopped:
+            return
         self.fetches["failed"] += 1
         first, longest = PAUSES
         pause = min(first * 2**self._failures, longest) if self._failures < 16 else longest
@@ -214,8 +216,7 @@ class KeyWatch:
             done.callback(None)
 
     def _tell(self) -> None:
-        if not self._stopped:
-            self._publish(msgspec.json.encode(self._known))
+        self._publish(msgspec.json.encode(self._known))
 
     # -- the disk -----------------------------------------------------------------------------------------------------
 
