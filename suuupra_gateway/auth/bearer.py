@@ -41,7 +41,7 @@ def authorization(head: RequestHead, scheme: bytes) -> bytes | Refused | None:
             found = value
     if found is None or not _is_of(found, scheme):
         return None
-    return found[len(scheme) + 1 :].strip(b" ")
+    return found[len(scheme) :].strip(b" ")
 
 
 def bearer(head: RequestHead) -> bytes | Refused | None:
