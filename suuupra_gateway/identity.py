@@ -25,8 +25,10 @@ from suuupra_gateway.auth.introspection import Introspection, IntrospectionCrede
 from suuupra_gateway.auth.keycredential import KeyCredential
 from suuupra_gateway.auth.keyring import KeyRing
 from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
+from suuupra_gateway.auth.login import Login, endpoints
 from suuupra_gateway.auth.provider import Provider
 from suuupra_gateway.auth.revocations import Revocations
+from suuupra_gateway.auth.sessioncredential import SessionCredential
 from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.findings import Loc
 from suuupra_gateway.config.model import (
@@ -36,7 +38,9 @@ from suuupra_gateway.config.model import (
     ForwardAuthSpec,
     GatewayConfig,
     IntrospectionSpec,
+    LoginSpec,
     MatchSpec,
+    MountSpec,
     ProviderSpec,
     RouteSpec,
     StoreSpec,
@@ -50,6 +54,7 @@ from suuupra_gateway.residents import Residents
 from suuupra_gateway.state import keys_file
 from suuupra_gateway.tally import Sample
 from suuupra_gateway.targets.fixed import FixedResource
+from suuupra_gateway.targets.login import LoginResource
 
 FIRST: Final = 1000
 """The priority of the gateway's own routes: nothing that is configured may get what they must get."""
@@ -110,6 +115,15 @@ class KeyRingSpec:
     """Where records lie if there is no store."""
 
 
+@attrs.frozen
+class LoginParts:
+    """What makes one `Login` another."""
+
+    login: LoginSpec
+    provider: ProviderSpec
+    store: StoreSpec | None
+
+
 def register(
     residents: Residents,
     *,
@@ -152,6 +166,12 @@ def register(
     def forward_auth(spec: ForwardAuthSpec) -> ForwardAuth:
         return ForwardAuth(spec, Fetch(reactor, ca_file=spec.ca_file), shared(), revocations)
 
+    def login(spec: LoginParts) -> Resident:
+        provider: Any = residents.claim(spec.provider)
+        store: Any = residents.claim(spec.store) if spec.store is not None else None
+        fetch = Fetch(reactor, ca_file=spec.provider.ca_file)
+        return Login(spec.login, provider, fetch, store, shared(), revocations, reactor)
+
     counts = Counts()
     residents.register(Counting, lambda spec: counts)
     residents.register(Sharing, lambda spec: Shares(run_dir()))
@@ -160,6 +180,7 @@ def register(
     residents.register(ProviderSpec, lambda spec: Provider(spec, board, revocations, reactor))
     residents.register(IntrospectionSpec, introspection)
     residents.register(ForwardAuthSpec, forward_auth)
+    residents.register(LoginParts, login)
 
 
 @attrs.frozen(eq=False)
@@ -184,6 +205,7 @@ class Identity:
         self._providers = {spec.name: spec for spec in self._spec.providers}
         self._introspection = {spec.name: spec for spec in self._spec.introspection}
         self._forward_auth = {spec.name: spec for spec in self._spec.forward_auth}
+        self._logins = {spec.name: spec for spec in self._spec.logins}
         self._signer: Signer | None = None
 
     def open(self) -> None:
@@ -208,6 +230,12 @@ class Identity:
             match = MatchSpec(path=assertion.jwks_path, methods=("GET",))
             spec = _own("identity:keys", match, TargetSpec(fixed=fixed))
             yield OwnRoute(spec, FixedResource(fixed), ("identity", "assertion", "jwks-path"))
+        for login in self._spec.logins:
+            for endpoint in endpoints(login):
+                match = MatchSpec(host=endpoint.host, path=endpoint.path, methods=endpoint.methods)
+                spec = _own(f"login:{login.name}:{endpoint.suffix}", match, _LOGIN)
+                resource = LoginResource(self._login(login), endpoint.suffix)
+                yield OwnRoute(spec, resource, ("identity", "logins", login.name))
 
     def filter(self, route: RouteSpec) -> Auth | None:
         """
@@ -249,7 +277,7 @@ class Identity:
             KeyRingSpec(keys, store, keys_file(keys, self._config.gateway) if store is None else "")
         )
         assert isinstance(ring, KeyRing)
-        return KeyCredential(spec, ring, self._spec.realm, route.name)
+        return KeyCredential(spec, ring, self._spec.realm, route.name, stale=auth.stale)
 
     def _introspected(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
         self._claims.claim(Sharing())
@@ -262,6 +290,18 @@ class Identity:
         asked = self._claims.claim(self._forward_auth[spec.by])
         assert isinstance(asked, ForwardAuth)
         return ForwardAuthCredential(spec, asked, stale=auth.stale)
+
+    def _session(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
+        login = self._login(self._logins[spec.login])
+        return SessionCredential(spec, login, self._spec.realm, stale=auth.stale)
+
+    def _login(self, spec: LoginSpec) -> Login:
+        provider, store = self._providers[spec.provider], self._config.gateway.store
+        for part in (Sharing(), provider, *((store,) if store is not None else ())):
+            self._claims.claim(part)
+        made = self._claims.claim(LoginParts(spec, provider, store))
+        assert isinstance(made, Login)
+        return made
 
     def _certificate(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
         config = self._spec.client_certificates
@@ -276,7 +316,11 @@ _CREDENTIALS: Final[Mapping[str, Callable[[Identity, Any, RouteSpec, AuthSpec], 
     "introspection": Identity._introspected,
     "forward-auth": Identity._forwarded,
     "client-certificate": Identity._certificate,
+    "session": Identity._session,
 }
+
+
+_LOGIN: Final = TargetSpec(mount=MountSpec(resource="suuupra_gateway.targets.login:LoginResource"))
 
 
 def _audience(auth: AuthSpec, route: RouteSpec) -> tuple[str, ...]:
