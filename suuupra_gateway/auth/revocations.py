@@ -62,8 +62,14 @@ class Revocations:
         board.listen(TOPIC, self._some)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` with the tags of each revocation. Call what is returned to end it."""
+        """
+        Call ``listener`` with the tags of each revocation. Call what is returned to end it.
+
+        It is called at once with what was revoked lately: decisions that processes share may be older, if none was there to hear.
+        """
         self._listeners.append(listener)
+        if self._marks:
+            self._call(listener, frozenset(self._marks))
 
         def end() -> None:
             if listener in self._listeners:
@@ -114,7 +120,10 @@ class Revocations:
 
     def _tell(self, tags: frozenset[str]) -> None:
         for listener in tuple(self._listeners):
-            try:
-                listener(tags)
-            except Exception:  # one that cannot forget must not keep others from it
-                self.log.failure("A revocation was not heeded")
+            self._call(listener, tags)
+
+    def _call(self, listener: Listener, tags: frozenset[str]) -> None:
+        try:
+            listener(tags)
+        except Exception:  # one that cannot forget must not keep others from it
+            self.log.failure("A revocation was not heeded")
