@@ -42,7 +42,7 @@ _LISTED: Final = 500
 _MOST_LISTED: Final = 10_000
 _MOST_TAGS: Final = 100
 _is_id: Final = re.compile(rb"[0-9A-Za-z]{12}").fullmatch
-_is_tag: Final = re.compile(r"(session:.|sid:[^:]+:.|subject:[^:]+:.|token:.).*").fullmatch
+_is_tag: Final = re.compile(r"(session:.|sid:[^:]+:.|subject:(?!api-key:)[^:]+:.|token:.).*").fullmatch
 
 
 def tree(control: IControl, access: Access, wall: Callable[[], float] = time.time) -> Resource:

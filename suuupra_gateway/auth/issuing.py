@@ -195,8 +195,8 @@ class Issuing:
         return found
 
     async def usage(self, id: str) -> list[Usage]:
-        """Who uses a key, the latest first."""
-        return await self.store.usage(id)
+        """Who uses a key, as far as it is noted: since it was replaced. The latest first."""
+        return [usage for usage in await self.store.usage(id) if usage.client]
 
     async def check(self, text: bytes) -> list[Leak]:
         """The keys somewhere in ``text``, each once."""

@@ -8,9 +8,9 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
+from suuupra_gateway.auth.answers import Stale, stale_will_do
 from suuupra_gateway.auth.bearer import authorization, conceal_authorization
 from suuupra_gateway.auth.keyring import Checked, KeyRing
-from suuupra_gateway.auth.keystore import agent_of
 from suuupra_gateway.auth.principal import UNASKED, Refused, Undecided
 from suuupra_gateway.config.model import ApiKeySpec
 from suuupra_gateway.http.message import RequestHead, remove
@@ -26,25 +26,29 @@ _SEVERAL: Final = Refused("several_credentials", "more than one API key", "inval
 class KeyCredential:
     """The `Credential` of callers with an API key. Lives as long as its plan."""
 
-    __slots__ = ("challenge", "_ring", "_header", "_parameter", "_route")
+    __slots__ = ("challenge", "_ring", "_header", "_parameter", "_route", "_stale")
 
     kind = "api-key"
     provider = ""
 
-    def __init__(self, spec: ApiKeySpec, ring: KeyRing, realm: str, route: str) -> None:
-        """:param route: name of the route that asks for it."""
+    def __init__(self, spec: ApiKeySpec, ring: KeyRing, realm: str, route: str, *, stale: Stale = "allow") -> None:
+        """
+        :param route: name of the route that asks for it.
+        :param stale: as the route says.
+        """
         self.challenge = b'ApiKey realm="%b"' % realm.encode("ascii")
         self._ring = ring
         self._header = ring.spec.header.lower().encode("ascii")
         self._parameter = spec.query.encode("utf-8")
         self._route = route
+        self._stale: Stale = stale
 
     def check(self, exchange: IExchange) -> Answer | Awaitable[Answer]:
         """See `Credential`."""
         text = self._shown(exchange.head)
         if text is None or isinstance(text, Refused):
             return text
-        found = self._ring.check(text)
+        found = self._ring.check(text, stale_allowed=stale_will_do(self._stale, exchange.head.method))
         if isinstance(found, tuple | Refused | Undecided):
             return self._judged(exchange, found)
         return self._later(exchange, found)
@@ -67,7 +71,7 @@ class KeyCredential:
             return Refused("address_not_allowed", f"key {entry.record.id} may not come from here", status=403)
         if entry.routes and self._route not in entry.routes:
             return Refused("route_not_allowed", f"key {entry.record.id} is not for this route", status=403)
-        self._ring.note(entry.record, exchange.client, agent_of(exchange.head.get(b"user-agent")))
+        self._ring.note(entry.record, exchange.client, exchange.head.get(b"user-agent"))
         return answer
 
     def _shown(self, head: RequestHead) -> bytes | Refused | None:

@@ -15,11 +15,11 @@ from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from suuupra_gateway.auth.apikey import ApiKey, Peppers, parse
 from suuupra_gateway.auth.decisions import AskFailed, Decision, Decisions, Found
-from suuupra_gateway.auth.keystore import TOUCHED, IKeyStore, KeyRecord
+from suuupra_gateway.auth.keystore import TOUCHED, USAGES, IKeyStore, KeyRecord, agent_of
 from suuupra_gateway.auth.principal import Cached, Principal, Refused, Undecided
 from suuupra_gateway.auth.revocations import Revocations
 from suuupra_gateway.auth.shared import Shared
@@ -32,7 +32,9 @@ NAME: Final = "api-key"
 """Of who decides, in log and metrics."""
 
 _NOTED: Final = 20_000
-"""Callers whose use of a key was noted lately."""
+"""Keys whose use was noted lately."""
+
+_ANYBODY: Final = ("", b"")
 
 Checked = tuple["Entry", Principal | Cached] | Refused | Undecided
 
@@ -83,6 +85,7 @@ def _entry(decision: Decision) -> Entry | None:
 _UNKNOWN: Final = Refused("unknown_key")
 _WRONG: Final = Refused("wrong_secret")
 _MALFORMED: Final = Refused("malformed", "no API key, or mistyped")
+_ELSEWHERE: Final = Refused("wrong_environment", "a key of another environment")
 _REASONS: Final = {
     "revoked": Refused("revoked"),
     "expired": Refused("expired"),
@@ -91,12 +94,20 @@ _REASONS: Final = {
 }
 
 
+class _Noted:
+    """Who has used a key lately, so that it need not be noted again. Lives for `TOUCHED` seconds."""
+
+    __slots__ = ("until", "callers")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.callers: set[tuple[str, bytes]] = set()
+
+
 class KeyRing:
     """The keys of one store in one worker; a resident."""
 
-    log = Logger()
-
-    __slots__ = ("spec", "_store", "_peppers", "_decisions", "_revocations", "_wall", "_noted", "_ends", "_close")
+    __slots__ = ("spec", "_store", "_peppers", "_decisions", "_revocations", "_wall", "_noted", "_end", "_close")
 
     def __init__(
         self,
@@ -121,30 +132,38 @@ class KeyRing:
         )
         self._revocations = revocations
         self._wall = wall
-        self._noted: dict[tuple[str, str, str], float] = {}
-        self._ends: list[Callable[[], None]] = []
+        self._noted: dict[str, _Noted] = {}
+        self._end: Callable[[], None] | None = None
         self._close = close
 
     def start(self) -> None:
         """See `Resident`."""
-        self._ends.append(self._revocations.subscribe(self._decisions.revoke))
+        self._end = self._revocations.subscribe(self._decisions.revoke)
 
     def retire(self) -> Deferred[None] | None:
         """See `Resident`."""
-        while self._ends:
-            self._ends.pop()()
+        if self._end is not None:
+            self._end()
         return self._close() if self._close is not None else None
 
     def samples(self) -> Iterator[Sample]:
         """For metrics."""
         return self._decisions.samples()
 
-    def check(self, text: bytes) -> Checked | Awaitable[Checked]:
-        """What a key is worth, wherever it was found."""
+    def check(self, text: bytes, *, stale_allowed: bool = True) -> Checked | Awaitable[Checked]:
+        """
+        What a key is worth, wherever it was found.
+
+        :param stale_allowed: whether an old record will do while the store cannot be asked.
+        """
         key = parse(text)
-        if key is None or key.environment != self.spec.environment:
+        if key is None:
             return _MALFORMED
-        found = self._decisions.look(self._decisions.key(b"id", key.id.encode("ascii")), lambda: self._ask(key.id))
+        if key.environment != self.spec.environment:
+            return _ELSEWHERE
+        found = self._decisions.look(
+            self._decisions.key(key.id.encode("ascii")), lambda: self._ask(key.id), stale_allowed=stale_allowed
+        )
         if isinstance(found, Found):
             return self._weighed(key, found)
         if isinstance(found, Undecided):
@@ -154,7 +173,9 @@ class KeyRing:
     def glance(self, text: bytes) -> Refused | None:
         """What is wrong with a key as far as it tells by itself; None if only its record can say more."""
         key = parse(text)
-        return _MALFORMED if key is None or key.environment != self.spec.environment else None
+        if key is None:
+            return _MALFORMED
+        return _ELSEWHERE if key.environment != self.spec.environment else None
 
     async def _later(self, key: ApiKey, pending: Awaitable[Found[Entry | None] | Undecided]) -> Checked:
         found = await pending
@@ -188,23 +209,26 @@ class KeyRing:
 
     # -- who uses it --------------------------------------------------------------------------------------------------
 
-    def note(self, record: KeyRecord, client: str, agent: str) -> None:
+    def note(self, record: KeyRecord, client: str, agent: bytes | None) -> None:
         """
         Note that a key is in use: by whom, if it has been replaced, so that its owner learns who still has to change.
 
-        At most once in `TOUCHED` seconds for each, and never so that a request waits.
+        At most once in `TOUCHED` seconds for each, for at most `USAGES` callers of one key, and never so that a request waits.
         """
-        who = (record.id, client, agent) if record.rotated_to else (record.id, "", "")
         now = self._wall()
-        noted = self._noted
-        if noted.get(who, 0.0) > now:
+        noted = self._noted.get(record.id)
+        if noted is None or now >= noted.until:
+            if len(self._noted) >= _NOTED:
+                self._noted.clear()
+            noted = self._noted[record.id] = _Noted(now + TOUCHED)
+        who = (client, agent or b"") if record.rotated_to else _ANYBODY
+        if who in noted.callers or len(noted.callers) >= USAGES:
             return
-        if len(noted) >= _NOTED:
-            noted.clear()
-        noted[who] = now + TOUCHED
-        touched: Deferred[Any] = self._store.touch(record.id, now, client, agent)
-        touched.addErrback(lambda failure: self._unnoted(who))
+        noted.callers.add(who)
+        touched: Deferred[Any] = self._store.touch(record.id, now, who[0], agent_of(who[1]))
+        touched.addErrback(self._unnoted, noted)
 
-    def _unnoted(self, who: tuple[str, str, str]) -> None:
+    def _unnoted(self, failure: Failure, noted: _Noted) -> None:
         """The store is away: note it later, but not with the next request."""
-        self._noted[who] = self._wall() + TOUCHED / 30
+        failure.trap(StoreUnavailable, StoreError)  # type: ignore[no-untyped-call]  # Twisted's
+        noted.until = min(noted.until, self._wall() + TOUCHED / 30)
