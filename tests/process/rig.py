@@ -87,7 +87,7 @@ class Worker:
         self.busy = False
         self.killed = False
         self.gone = False
-        self.end = WorkerEnd(child.slot, Untouched(), Clock())
+        self.end = WorkerEnd(child.slot, Untouched(), yard.clock)
         self.end.serving = self.serving = StandIn(self)
         child.body = self
         theirs, ours = FakeTransport(self.end, False), FakeTransport(child.control, True)
