@@ -1,5 +1,6 @@
 """
-Run the scenarios of `tests.net.scenarios` on one kind of reactor: ``python -m tests.net.drive uvloop|asyncio|epoll [NAME…]``.
+Run scenarios on one kind of reactor: ``python -m tests.net.drive uvloop|asyncio|epoll MODULE [NAME…]``. The module has them by
+name in ``ALL``, and in ``names(kind)`` those that a kind of reactor can play.
 
 Prints one JSON object: name of the scenario to "ok" or a traceback. A scenario also fails if it leaves file descriptors or
 timers behind, or if something unexpected was logged.
@@ -7,6 +8,7 @@ timers behind, or if something unexpected was logged.
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import sys
@@ -29,13 +31,14 @@ def install(kind):
         epollreactor.install()
 
 
-def main(kind, names):
+def main(kind, module, names):
     install(kind)
     from twisted.internet import defer, reactor, task
     from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
-    from tests.net import scenarios
     from tests.net import stage as stages
+
+    scenarios = importlib.import_module(module)
 
     logged = []
     results = {}
@@ -58,7 +61,7 @@ def main(kind, names):
                 logged.clear()
                 try:
                     running = defer.Deferred.fromCoroutine(scenarios.ALL[name](stage))
-                    running.addTimeout(15, reactor)
+                    running.addTimeout(30, reactor)
                     await running
                     await stage.clear()
                     for _ in range(50):
@@ -98,4 +101,4 @@ def _report(result):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
