@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
-from twisted.web.resource import IResource
 
 from suuupra_gateway import metrics
 from suuupra_gateway.auth.assertion import Signer
@@ -25,42 +24,30 @@ from suuupra_gateway.auth.introspection import Introspection, IntrospectionCrede
 from suuupra_gateway.auth.keycredential import KeyCredential
 from suuupra_gateway.auth.keyring import KeyRing
 from suuupra_gateway.auth.keystore_sqlite import SqliteKeyStore
-from suuupra_gateway.auth.login import Login, endpoints
 from suuupra_gateway.auth.provider import Provider
 from suuupra_gateway.auth.revocations import Revocations
-from suuupra_gateway.auth.sessioncredential import SessionCredential
 from suuupra_gateway.auth.shared import Shared
-from suuupra_gateway.config.findings import Loc
 from suuupra_gateway.config.model import (
     ApiKeysSpec,
     AuthSpec,
-    FixedSpec,
     ForwardAuthSpec,
     GatewayConfig,
     IntrospectionSpec,
     LoginSpec,
     MatchSpec,
-    MountSpec,
     ProviderSpec,
     RouteSpec,
     StoreSpec,
-    TargetSpec,
 )
 from suuupra_gateway.filters.auth import Auth, AuthCounts
+from suuupra_gateway.filters.renewal import RenewingAuth
 from suuupra_gateway.interfaces import Board, Credential, IResidents, Resident
 from suuupra_gateway.net.networks import Networks
 from suuupra_gateway.net.sweep import Sweep
+from suuupra_gateway.own import OwnRoute, key_set, login_endpoint
 from suuupra_gateway.residents import Residents
 from suuupra_gateway.state import keys_file
 from suuupra_gateway.tally import Sample
-from suuupra_gateway.targets.fixed import FixedResource
-from suuupra_gateway.targets.login import LoginResource
-
-FIRST: Final = 1000
-"""The priority of the gateway's own routes: nothing that is configured may get what they must get."""
-
-KEYS_LIVE: Final = 300
-"""Seconds for which the key set may be cached."""
 
 
 @attrs.frozen
@@ -167,6 +154,8 @@ def register(
         return ForwardAuth(spec, Fetch(reactor, ca_file=spec.ca_file), shared(), revocations)
 
     def login(spec: LoginParts) -> Resident:
+        from suuupra_gateway.auth.login import Login
+
         provider: Any = residents.claim(spec.provider)
         store: Any = residents.claim(spec.store) if spec.store is not None else None
         fetch = Fetch(reactor, ca_file=spec.provider.ca_file)
@@ -181,16 +170,6 @@ def register(
     residents.register(IntrospectionSpec, introspection)
     residents.register(ForwardAuthSpec, forward_auth)
     residents.register(LoginParts, login)
-
-
-@attrs.frozen(eq=False)
-class OwnRoute:
-    """A route that nobody has written: the gateway makes it, because something else that is configured needs it."""
-
-    spec: RouteSpec
-    target: IResource
-    loc: Loc
-    """What needs it."""
 
 
 class Identity:
@@ -219,23 +198,24 @@ class Identity:
             self._signer = Signer(self._spec.assertion)
 
     def routes(self) -> Iterator[OwnRoute]:
-        """The gateway's own routes."""
+        """
+        The gateway's own routes.
+
+        :raises ValueError: a login cannot be made.
+        :raises OSError: a file that it needs cannot be read.
+        """
         assertion = self._spec.assertion
-        if assertion is not None and assertion.jwks_path and self._signer is not None:
-            fixed = FixedSpec(
-                body=self._signer.jwks.decode("ascii"),
-                content_type="application/jwk-set+json",
-                headers=(("Cache-Control", f"public, max-age={KEYS_LIVE}"),),
-            )
-            match = MatchSpec(path=assertion.jwks_path, methods=("GET",))
-            spec = _own("identity:keys", match, TargetSpec(fixed=fixed))
-            yield OwnRoute(spec, FixedResource(fixed), ("identity", "assertion", "jwks-path"))
-        for login in self._spec.logins:
-            for endpoint in endpoints(login):
-                match = MatchSpec(host=endpoint.host, path=endpoint.path, methods=endpoint.methods)
-                spec = _own(f"login:{login.name}:{endpoint.suffix}", match, _LOGIN)
-                resource = LoginResource(self._login(login), endpoint.suffix)
-                yield OwnRoute(spec, resource, ("identity", "logins", login.name))
+        if assertion is not None and self._signer is not None:
+            yield from key_set(assertion, self._signer.jwks)
+        for spec in self._spec.logins:
+            from suuupra_gateway.auth.login import endpoints
+            from suuupra_gateway.targets.login import LoginResource
+
+            login = self._login(spec)
+            for endpoint in endpoints(spec):
+                host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+                match = MatchSpec(host=host, path=endpoint.path, methods=endpoint.methods)
+                yield login_endpoint(spec.name, endpoint.suffix, match, LoginResource(login, endpoint.suffix))
 
     def filter(self, route: RouteSpec) -> Auth | None:
         """
@@ -250,9 +230,10 @@ class Identity:
         counts = self._claims.claim(Counting())
         assert isinstance(counts, AuthCounts)
         audience = _audience(spec, route)
-        return Auth(
+        entries = spec.any or spec.all
+        return (RenewingAuth if any(entry.session for entry in entries) else Auth)(
             spec,
-            [_CREDENTIALS[entry.kind](self, entry.spec, route, spec) for entry in spec.any or spec.all],
+            [_CREDENTIALS[entry.kind](self, entry.spec, route, spec) for entry in entries],
             fields=self._fields if spec.headers else None,
             counts=counts,
             realm=self._spec.realm,
@@ -292,16 +273,15 @@ class Identity:
         return ForwardAuthCredential(spec, asked, stale=auth.stale)
 
     def _session(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
-        login = self._login(self._logins[spec.login])
-        return SessionCredential(spec, login, self._spec.realm, stale=auth.stale)
+        from suuupra_gateway.auth.sessioncredential import SessionCredential
 
-    def _login(self, spec: LoginSpec) -> Login:
+        return SessionCredential(spec, self._login(self._logins[spec.login]), self._spec.realm, stale=auth.stale)
+
+    def _login(self, spec: LoginSpec) -> Any:
         provider, store = self._providers[spec.provider], self._config.gateway.store
         for part in (Sharing(), provider, *((store,) if store is not None else ())):
             self._claims.claim(part)
-        made = self._claims.claim(LoginParts(spec, provider, store))
-        assert isinstance(made, Login)
-        return made
+        return self._claims.claim(LoginParts(spec, provider, store))
 
     def _certificate(self, spec: Any, route: RouteSpec, auth: AuthSpec) -> Credential:
         config = self._spec.client_certificates
@@ -320,9 +300,6 @@ _CREDENTIALS: Final[Mapping[str, Callable[[Identity, Any, RouteSpec, AuthSpec], 
 }
 
 
-_LOGIN: Final = TargetSpec(mount=MountSpec(resource="suuupra_gateway.targets.login:LoginResource"))
-
-
 def _audience(auth: AuthSpec, route: RouteSpec) -> tuple[str, ...]:
     """For whom a statement of who is calling is meant: all among whom the target chooses; empty for nobody."""
     if auth.assertion:
@@ -331,9 +308,3 @@ def _audience(auth: AuthSpec, route: RouteSpec) -> tuple[str, ...]:
     if proxy is None:
         return ()
     return (proxy.upstream,) if proxy.upstream is not None else tuple(branch.upstream for branch in proxy.split)
-
-
-def _own(name: str, match: MatchSpec, target: TargetSpec) -> RouteSpec:
-    """A route of the gateway's own. Its name holds a colon, which no name in a configuration can."""
-    made = RouteSpec(name="own", match=match, priority=FIRST, auth="none", target=target)
-    return made.model_copy(update={"name": name})

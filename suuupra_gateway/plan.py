@@ -36,6 +36,7 @@ from suuupra_gateway.http.hygiene import Hygiene
 from suuupra_gateway.identity import Identity, register
 from suuupra_gateway.interfaces import IResidents
 from suuupra_gateway.net.sweep import Sweep
+from suuupra_gateway.own import OwnRoute
 from suuupra_gateway.residents import Claims, Residents
 from suuupra_gateway.routing import overlap
 from suuupra_gateway.routing.pattern import Pattern, PatternError
@@ -166,7 +167,7 @@ class _Compilation:
                     Entry(route.name, route.match, route.priority, order, made, route.redirect_trailing_slash)
                 )
             yield
-        for order, own in enumerate(self._identity.routes(), len(config.routes)):
+        for order, own in enumerate(self._own_routes(), len(config.routes)):
             name = own.spec.name
             made = routes[name] = RouteResource(own.spec, (), own.target, total=0.0, sweep=self._sweep)
             entries.append(Entry(name, own.spec.match, own.spec.priority, order, made))
@@ -185,6 +186,13 @@ class _Compilation:
             self._identity.open()
         except (ValueError, OSError) as error:
             self._findings.append(Finding(("identity", "assertion", "keys"), _said(error)))
+
+    def _own_routes(self) -> list[OwnRoute]:
+        try:
+            return list(self._identity.routes())
+        except (ValueError, OSError, LookupError) as error:
+            self._findings.append(Finding(("identity", "logins"), _said(error)))
+            return []
 
     def _claim_upstream(self, spec: UpstreamSpec) -> None:
         try:

@@ -26,7 +26,7 @@ ROWS = (
     {"auth", "limits", "upstreams", "discovery"},
     {"filters", "targets"},
     {"routing"},
-    {"residents", "state", "memory", "masks", "steps", "sink"},
+    {"residents", "state", "memory", "masks", "steps", "sink", "own"},
     {"identity"},
     {"plan", "logs", "events"},
     {"walk", "lint"},
