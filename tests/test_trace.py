@@ -383,6 +383,37 @@ def test_what_others_decide_about_is_not_asked_and_not_shown(plan, tmp_path, hea
     assert not (tmp_path / "keys.sqlite").exists()
 
 
+LOGIN = {
+    "provider": "far",
+    "client-id": "gw",
+    "redirect-uri": "https://app.example.org/cb",
+    "session": {"keys": [SECRET]},
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "says"),
+    [
+        ((), 401, "session web: not shown"),
+        ((("Accept", "text/html"),), 302, "session web: not shown, would be sent to log in"),
+        ((("Cookie", "__Host-sg_session=hush.hush"),), None, "session web: login web would have to be asked"),
+    ],
+)
+def test_no_login_is_begun(plan, headers, status, says):
+    made = plan(private({"session": {"login": "web"}}), identity={**IDENTITY, "logins": {"web": LOGIN}})
+    found = trace(made, Probe("GET", "https://app.example.org/a", headers))
+    assert (found.answer.status if found.answer is not None else None, found.steps[0].says) == (status, says)
+    assert "hush" not in json.dumps(found.as_dict())
+    assert found.answer is None or not {"location", "set-cookie"} & set(dict(found.answer.headers))
+
+
+def test_endpoints_of_a_login_without_a_path_are_nowhere(plan):
+    login = {**LOGIN, "logout-path": "", "backchannel-path": ""}
+    made = plan(private({"session": {"login": "web"}}), identity={**IDENTITY, "logins": {"web": login}})
+    assert [name for name in made.routes if name.startswith("login:")] == ["login:web:callback"]
+    assert trace(made, Probe("POST", "https://app.example.org/a")).route == "a"
+
+
 def test_a_principal_is_known_by_the_routes_own_credential(plan):
     made = plan(private(roles={"any": ["r"]}), identity=IDENTITY)
     found = trace(made, Probe("GET", "/a", bearing(token(exp=1)), principal=pretended(PrincipalSpec(roles=("r",)))))

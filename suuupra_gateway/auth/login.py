@@ -56,14 +56,15 @@ class Endpoint:
 
 
 def endpoints(spec: LoginSpec) -> tuple[Endpoint, ...]:
-    """Where the routes of a login lie."""
+    """Where the routes of a login lie; those without a path nowhere."""
     split = urlsplit(spec.redirect_uri)
     host = split.hostname or ""
-    return (
+    made = (
         Endpoint("callback", host, split.path or "/", ("GET",)),
         Endpoint("logout", host, spec.logout_path, ("GET", "POST")),
         Endpoint("backchannel-logout", host, spec.backchannel_path, ("POST",)),
     )
+    return tuple(each for each in made if each.path)
 
 
 class Login:

@@ -11,7 +11,7 @@ from suuupra_gateway.auth.answers import Stale, stale_will_do
 from suuupra_gateway.auth.login import Login
 from suuupra_gateway.auth.principal import UNASKED, Cached, Principal, Refused, Undecided
 from suuupra_gateway.config.model import SessionCredentialSpec
-from suuupra_gateway.http.message import Pair, RequestHead
+from suuupra_gateway.http.message import Pair, Reply, RequestHead
 from suuupra_gateway.interfaces import IExchange
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class SessionCredential:
         return self._login.begin(head, target.decode("latin-1"), self._login.forget(head))
 
     def glance(self, exchange: IExchange) -> Answer:
-        """What can be said without asking. No login is begun for it."""
-        if self.presented(exchange.head) or is_navigation(exchange.head):
+        """What can be said without asking. No login is begun for it: the redirect leads nowhere."""
+        if self.presented(exchange.head):
             return UNASKED
-        return None
+        return Reply(302) if is_navigation(exchange.head) else None
 
     def conceal(self, head: RequestHead) -> None:
         """See `Credential`."""

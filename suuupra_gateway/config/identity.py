@@ -256,10 +256,10 @@ class LoginSpec(Spec):
     """Further parameters of the authorization request, such as ``prompt`` or ``audience``."""
 
     logout_path: Annotated[str, AfterValidator(absolute_path)] = "/_login/logout"
-    """On the same host: POST with the CSRF token ends the session, GET shows a page that asks."""
+    """On the same host: POST with the CSRF token ends the session, GET shows a page that asks; empty for nowhere."""
 
     backchannel_path: Annotated[str, AfterValidator(absolute_path)] = "/_login/backchannel-logout"
-    """On the same host: where the provider tells of logouts elsewhere (OIDC Back-Channel Logout 1.0)."""
+    """On the same host: where the provider tells of logouts elsewhere (OIDC Back-Channel Logout 1.0); empty for nowhere."""
 
     after_logout: Annotated[str, Field(min_length=1)] = "/"
     """Where browsers end up after logging out: a path, or a URL registered with the provider."""

@@ -130,7 +130,9 @@ def _words(found: Answer) -> str:
         return f"refused, {_reason(found)}"
     if isinstance(found, Undecided):
         return f"cannot be decided, {_reason(found)}"
-    return f"answers {found.status}" if isinstance(found, Reply) else _ACCEPTED
+    if isinstance(found, Reply):
+        return "not shown, would be sent to log in" if found.status in (302, 303) else f"answers {found.status}"
+    return _ACCEPTED
 
 
 def _reason(found: Refused | Undecided) -> str:

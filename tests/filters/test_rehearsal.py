@@ -49,7 +49,8 @@ ALICE = Principal("alice", "jwt", "corp")
         (Refused("expired"), "refused, expired", False),
         (Refused("expired", "7 s ago"), "refused, expired: 7 s ago", False),
         (Undecided("no_keys", "none yet"), "cannot be decided, no_keys: none yet", False),
-        (Reply(303), "answers 303", False),
+        (Reply(302), "not shown, would be sent to log in", False),
+        (Reply(418), "answers 418", False),
     ],
 )
 def test_what_a_credential_knows_by_itself_is_told(answer, says, accepted):
