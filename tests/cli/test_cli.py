@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import suuupra_gateway
 from suuupra_gateway import cli
@@ -128,6 +131,23 @@ def test_check_speaks_json_to_programs(run, file):
 def test_check_is_content_with_what_we_ship(run, shipped):
     status, _, err = run("check", ROOT / shipped)
     assert (status, err) == (0, "")
+
+
+def test_check_is_content_with_every_kind_of_credential(run, tmp_path, monkeypatch):
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "identity.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setenv("IDENTITY_KEY", str(tmp_path / "identity.pem"))
+    for name in ("API_KEY_PEPPER", "SESSION_KEY", "CLIENT_SECRET"):
+        monkeypatch.setenv(name, f"{name} that nobody guesses, long enough")
+    status, out, err = run("check", ROOT / "etc/identity.yaml")
+    assert (status, err) == (0, "")
+    assert "9 tests" in out
+    tree = yaml.safe_load((ROOT / "etc/identity.yaml").read_text(encoding="utf-8"))
+    shown = {
+        kind for route in tree["routes"] if route["auth"] != "none" for entry in route["auth"]["any"] for kind in entry
+    }
+    assert shown == {"jwt", "api-key", "introspection", "forward-auth", "client-certificate", "session"}
+    assert all(route["tests"] for route in tree["routes"])
 
 
 # -- routes -----------------------------------------------------------------------------------------------------------
