@@ -219,7 +219,7 @@ class Memory(Generic[T]):
         entry = self.entries.pop(key, None) or self._denied.pop(key, None)
         if entry is None:
             return
-        for tag in entry.decision.tags:
+        for tag in dict.fromkeys(entry.decision.tags):
             keys = self._by_tag[tag]
             keys.discard(key)
             if not keys:

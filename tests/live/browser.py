@@ -5,6 +5,7 @@ Chromium, driven over its DevTools protocol: what a person with a browser would 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 import signal
@@ -43,6 +44,7 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self._open = contextlib.ExitStack()
         self._socket: ClientConnection | None = None
         self._number = 0
         port = Path(self._profile.name) / "DevToolsActivePort"
@@ -51,7 +53,7 @@ class Browser:
             assert time.monotonic() < end, "the browser did not start"
             time.sleep(0.05)
         number, path = port.read_text().splitlines()[:2]
-        self._socket = connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None)
+        self._socket = self._open.enter_context(connect(f"ws://127.0.0.1:{number}{path}", max_size=None, proxy=None))
         target = self._tell("Target.createTarget", {"url": "about:blank"})["targetId"]
         self._session = self._tell("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         self.tell("Page.enable")
@@ -65,8 +67,7 @@ class Browser:
 
     def close(self) -> None:
         """End it."""
-        if self._socket is not None:
-            self._socket.close()
+        self._open.close()
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)

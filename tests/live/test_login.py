@@ -89,7 +89,8 @@ def provider(tmp_path_factory, port):
         "backchannel_logout_session_required": True,
     }
     directory = tmp_path_factory.mktemp("provider")
-    with Provider(directory, clients=[web], ttl={"AccessToken": TTL}) as made:
+    # By another name than the gateway: cookies do not tell ports apart.
+    with Provider(directory, clients=[web], ttl={"AccessToken": TTL}, issuer_host="localhost") as made:
         yield made
 
 
@@ -154,6 +155,11 @@ def fields_of(page) -> dict[str, str]:
     return {name.lower(): value for name, value in json.loads(page.text)["headers"]}
 
 
+def session_of(visitor: Visitor) -> str:
+    """Our cookies, as a browser sends them."""
+    return "; ".join(f"{name}={value}" for name, value in visitor.cookies().items() if "sg_" in name)
+
+
 def test_a_person_logs_in_and_the_upstream_learns_who_it_is(base):
     visitor = Visitor()
     seen = fields_of(visitor.log_in(f"{base}/echo?a=b%20c", "alice"))
@@ -169,7 +175,7 @@ def test_a_person_logs_in_and_the_upstream_learns_who_it_is(base):
 def test_cookies_of_the_application_reach_it_and_ours_do_not(base):
     visitor = Visitor()
     visitor.log_in(f"{base}/echo")
-    ours = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items())
+    ours = session_of(visitor)
     seen = fields_of(Visitor().ask(f"{base}/echo", Cookie=f"theme=dark; {ours}; b=2"))
     assert seen["cookie"] == "theme=dark; b=2"
 
@@ -186,7 +192,7 @@ def test_attempts_leave_nothing_behind(base):
     [
         {"Accept": "application/json", "Sec_Fetch_Mode": "cors"},
         {"Accept": "*/*", "Sec_Fetch_Mode": "no-cors"},
-        {"X_Requested_With": "XMLHttpRequest"},
+        {"Accept": "application/json, text/html", "X_Requested_With": "XMLHttpRequest"},
     ],
 )
 def test_programs_are_told_401_and_not_sent_to_log_in(base, fields):
@@ -260,7 +266,7 @@ def test_several_tabs_may_log_in_at_once(base):
 def test_tokens_are_refreshed_once_however_many_ask(base, provider):
     visitor = Visitor()
     fields_of(visitor.log_in(f"{base}/echo"))
-    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items())
+    cookie = session_of(visitor)
     before = provider.exchanges()
     time.sleep(TTL * 0.85)  # refreshes are due at 80 %, before the token has expired
     with concurrent.futures.ThreadPoolExecutor(25) as threads:
@@ -273,7 +279,7 @@ def test_tokens_are_refreshed_once_however_many_ask(base, provider):
 def test_expired_tokens_are_refreshed_before_the_answer(base, provider):
     visitor = Visitor()
     fields_of(visitor.log_in(f"{base}/echo"))
-    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items())
+    cookie = session_of(visitor)
     before = provider.exchanges()
     time.sleep(TTL + 2)
     with concurrent.futures.ThreadPoolExecutor(25) as threads:
@@ -339,8 +345,10 @@ def test_keys_are_rotated_and_fifty_unknown_ones_cause_one_fetch(base, gw, provi
     provider.rotate("second")
     new = provider.token()
     time.sleep(2.1)  # the cool-down after whatever was fetched last
+    before = fetches(gw)
     with concurrent.futures.ThreadPoolExecutor(25) as threads:
         assert set(threads.map(call, [new] * 50)) == {200}
+    assert fetches(gw) == before + 1
     assert call(old) == 200  # both keys are shown
     assert call(provider.token("orders.write")) == 403
     assert fields_of(Visitor().log_in(f"{base}/echo", "dave"))["x-user-id"] == "dave"
@@ -350,10 +358,19 @@ def test_keys_are_rotated_and_fifty_unknown_ones_cause_one_fetch(base, gw, provi
     until(lambda: call(old) == 401, "the old key to be forgotten")
 
 
+def fetches(gw) -> int:
+    """How often the supervisor has fetched the keys."""
+    found = re.search(
+        r'suuupra_jwks_fetches_total\{provider="id",result="ok"\} (\d+)', gw.admin("/metrics").body.decode()
+    )
+    assert found is not None
+    return int(found[1])
+
+
 def test_nobody_is_thrown_out_or_let_in_while_provider_and_store_are_down(base, gw, provider, redis):
     visitor = Visitor()
     fields_of(visitor.log_in(f"{base}/echo", "erin"))
-    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items())
+    cookie = session_of(visitor)
     token = provider.token()
 
     def session() -> int:
