@@ -29,7 +29,9 @@ def worker(*, broken: bool = False) -> bytes:
     published = [
         Sample(metric.name, tuple((label, "x") for label in metric.labels), 2)
         for metric in metrics.CATALOGUE.values()
-        if metric.kind == "gauge" or metric.labels in (("listener",), ("service",), ("worker",), ("outcome",))
+        if metric.kind == "gauge"
+        or metric.labels in (("listener",), ("service",), ("worker",), ("outcome",))
+        or metric.labels[:1] == ("provider",)
         if metric.name not in told and metric not in (metrics.RETRIES, metrics.BROKEN_SOURCES)
         if not metric.name.startswith("suuupra_config")
     ]
