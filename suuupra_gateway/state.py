@@ -8,8 +8,12 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from suuupra_gateway.config.model import ApiKeysSpec, ProcessSpec
+
+_TRUSTED: Final = frozenset({0})
+"""Users whose directories are as good as our own."""
 
 
 def state_directory(gateway: ProcessSpec, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -22,7 +26,7 @@ def state_directory(gateway: ProcessSpec, environ: Mapping[str, str] = os.enviro
     if path is not None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if found.st_uid not in {os.geteuid(), *_TRUSTED} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionError(f"others can write to {path}")
     return path
 

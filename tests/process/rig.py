@@ -11,7 +11,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump
 
-from suuupra_gateway.config.model import FixedSpec, GatewayConfig, ListenerSpec, ProcessSpec, RouteSpec, TargetSpec
+from suuupra_gateway.config.model import (
+    FixedSpec,
+    GatewayConfig,
+    IdentitySpec,
+    ListenerSpec,
+    ProcessSpec,
+    RouteSpec,
+    TargetSpec,
+)
 from suuupra_gateway.process import control
 from suuupra_gateway.process.collector import Untouched
 from suuupra_gateway.process.generation import Generation
@@ -169,9 +177,10 @@ class Yard:
         return [worker for worker in self.workers if not worker.gone]
 
 
-def configuration(**gateway):
+def configuration(identity=None, **gateway):
     return GatewayConfig(
         gateway=ProcessSpec(**gateway),
+        identity=identity or IdentitySpec(),
         listeners=(ListenerSpec(name="public", address="127.0.0.1:0"),),
         routes=(RouteSpec(name="r", target=TargetSpec(fixed=FixedSpec())),),
     )
