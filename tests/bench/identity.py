@@ -4,8 +4,10 @@ What it costs to know who is calling: the same relay, public and behind each kin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from tests.bench import peers
-from tests.bench.measure import Load, wrk
+from tests.bench.measure import Load, free_port, wrk
 from tests.bench.peers import Running
 from tests.bench.scenarios import Run, place, rows, turn, upstream
+from tests.live.visitor import Visitor
+from tests.servers.provider import Provider
 
 ISSUER = "https://id.example.org"
 PEPPER = "a pepper of the benchmarks, long enough for check"
@@ -38,33 +42,69 @@ def identity(run: Run) -> dict[str, Any]:
     """CPU per request on a public route, and with a cached RS256 token, an API key, a session; Envoy with a token."""
     token, keys = _token()
     (run.folder / "jwks.json").write_text(json.dumps(keys))
-    with upstream(run) as port:
-        started: list[Running] = []
-        try:
-            ours = peers.gateway(place(run, "gateway", port), routes=_ROUTES, extra=_identity(run.folder))
-            started.append(ours)
-            bearer = _script(run.folder, "bearer", {"Authorization": f"Bearer {token}"})
-            key = _key(run.folder / "gateway" / "suuupra.yaml")
-            subjects = {
-                "public": Subject(ours, "/public/users/7", ""),
-                "jwt": Subject(ours, "/jwt/users/7", bearer),
-                "api-key": Subject(ours, "/key/users/7", _script(run.folder, "key", {"X-API-Key": key})),
-            }
-            for name, start in (
-                ("nginx", lambda: peers.nginx(place(run, "nginx", port))),
-                ("envoy", lambda: peers.envoy(place(run, "envoy", port), filters=_jwt_authn(keys))),
-            ):
-                try:
-                    started.append(start())
-                except (OSError, RuntimeError, subprocess.CalledProcessError) as reason:
-                    print(f"   left out: {name}: {reason}", flush=True)
-                    continue
-                subjects[name] = Subject(started[-1], "/users/7", bearer if name == "envoy" else "")
-            samples = _turns(run, subjects)
-        finally:
-            for running in started:
-                running.stop()
+    port_of_ours = free_port()
+    with upstream(run) as port, contextlib.ExitStack() as around:
+        redis = _redis(run.folder, around)
+        provider = around.enter_context(_provider(run.folder, port_of_ours))
+        routes, extra = _ROUTES, _identity(run.folder, provider.issuer, port_of_ours)
+        process = f", store: 'unix:{redis}'"
+        ours = peers.gateway(
+            place(run, "gateway", port), routes=routes, extra=extra, process=process, port=port_of_ours
+        )
+        around.callback(ours.stop)
+        base = f"http://127.0.0.1:{ours.port}"
+        visitor = Visitor()
+        entered = visitor.log_in(f"{base}/session/users/7")
+        if entered.status != 200:
+            raise RuntimeError(f"nobody can log in: {entered.status} at {entered.url}: {entered.text[:200]}")
+        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items() if "sg_" in name)
+        bearer = _script(run.folder, "bearer", {"Authorization": f"Bearer {token}"})
+        key = _key(run.folder / "gateway" / "suuupra.yaml")
+        subjects = {
+            "public": Subject(ours, "/public/users/7", ""),
+            "jwt": Subject(ours, "/jwt/users/7", bearer),
+            "api-key": Subject(ours, "/key/users/7", _script(run.folder, "key", {"X-API-Key": key})),
+            "session": Subject(ours, "/session/users/7", _script(run.folder, "session", {"Cookie": cookie})),
+        }
+        for name, start in (
+            ("nginx", lambda: peers.nginx(place(run, "nginx", port))),
+            ("envoy", lambda: peers.envoy(place(run, "envoy", port), filters=_jwt_authn(keys))),
+        ):
+            try:
+                rival = start()
+            except (OSError, RuntimeError, subprocess.CalledProcessError) as reason:
+                print(f"   left out: {name}: {reason}", flush=True)
+                continue
+            around.callback(rival.stop)
+            subjects[name] = Subject(rival, "/users/7", bearer if name == "envoy" else "")
+        samples = _turns(run, subjects)
     return {"peers": rows(samples, base="public")}
+
+
+def _redis(folder: Path, around: contextlib.ExitStack) -> Path:
+    """A Redis on core 1; its socket."""
+    path = folder / "redis.sock"
+    words = ["taskset", "-c", "1", "redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    around.callback(process.wait)
+    around.callback(process.terminate)
+    while not path.exists():
+        if process.poll() is not None:
+            raise RuntimeError("redis-server does not start")
+        time.sleep(0.05)
+    return path
+
+
+def _provider(folder: Path, port: int) -> Provider:
+    web = {
+        "client_id": "web",
+        "client_secret": SECRET,
+        "grant_types": ["authorization_code"],
+        "response_types": ["code"],
+        "redirect_uris": [f"http://127.0.0.1:{port}/_login/callback"],
+    }
+    (folder / "provider").mkdir()
+    return Provider(folder / "provider", clients=[web], issuer_host="localhost")
 
 
 def _turns(run: Run, subjects: Mapping[str, Subject]) -> dict[str, list[tuple[float, Load]]]:
@@ -84,7 +124,13 @@ def _turns(run: Run, subjects: Mapping[str, Subject]) -> dict[str, list[tuple[fl
     return samples
 
 
+SECRET = "a secret of the benchmarks, long enough"
+
 _ROUTES = """
+  - name: session
+    match: {prefix: /session}
+    auth: {any: [{session: {login: web}}]}
+    target: {proxy: {upstream: u}}
   - {name: public, auth: none, match: {prefix: /public}, target: {proxy: {upstream: u}}}
   - name: jwt
     match: {prefix: /jwt}
@@ -97,12 +143,21 @@ _ROUTES = """
 """
 
 
-def _identity(folder: Path) -> str:
+def _identity(folder: Path, issuer: str, port: int) -> str:
     return f"""
 identity:
   providers:
     bench: {{issuer: "{ISSUER}", audiences: [api], keys: {folder}/jwks.json}}
-  api-keys: {{peppers: ["{PEPPER}"], file: {folder}/keys.sqlite}}
+    login: {{issuer: "{issuer}", audiences: [web]}}
+  api-keys: {{peppers: ["{PEPPER}"]}}
+  logins:
+    web:
+      provider: login
+      client-id: web
+      client-secret: "{SECRET}"
+      scopes: [openid]
+      redirect-uri: http://127.0.0.1:{port}/_login/callback
+      session: {{keys: ["{SECRET}"]}}
 """
 
 
@@ -126,7 +181,17 @@ def _token() -> tuple[str, dict[str, Any]]:
 
 def _key(config: Path) -> str:
     """A new API key of a configuration, made as its users would."""
-    command = ["suuupra-gateway", "keys", "create", "--config", str(config), "--owner", "bench", "--name", "bench"]
+    command = [
+        str(Path(sys.executable).with_name("suuupra-gateway")),
+        "keys",
+        "create",
+        "--config",
+        str(config),
+        "--owner",
+        "bench",
+        "--name",
+        "bench",
+    ]
     command += ["--scope", "users.read", "--json"]
     made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     key: str = json.loads(made)["key"]

@@ -310,10 +310,19 @@ await app.listen({ port: Number(port), host: '127.0.0.1' });
     )
 
 
-def gateway(place: Place, *, name: str = "suuupra", routes: str = "", admin: int = 0, extra: str = "") -> Running:
+def gateway(
+    place: Place,
+    *,
+    name: str = "suuupra",
+    routes: str = "",
+    admin: int = 0,
+    extra: str = "",
+    process: str = "",
+    port: int = 0,
+) -> Running:
     """The gateway itself, as it ships: ``twistd suuupra-gateway`` with metrics and the JSON access log on."""
-    port = free_port()
-    (place.folder / f"{name}.yaml").write_text(gateway_config(place, port, name, routes, admin, extra))
+    port = port or free_port()
+    (place.folder / f"{name}.yaml").write_text(gateway_config(place, port, name, routes, admin, extra, process))
     return _spawn(
         name,
         place,
@@ -325,11 +334,13 @@ def gateway(place: Place, *, name: str = "suuupra", routes: str = "", admin: int
     )  # fmt: skip
 
 
-def gateway_config(place: Place, port: int, name: str, routes: str = "", admin: int = 0, extra: str = "") -> str:
+def gateway_config(
+    place: Place, port: int, name: str, routes: str = "", admin: int = 0, extra: str = "", process: str = ""
+) -> str:
     """The gateway's configuration for benchmarks."""
     routes = routes or '  - {name: all, auth: none, match: {prefix: "/"}, target: {proxy: {upstream: u}}}\n'
     return f"""
-gateway: {{workers: {place.workers}}}
+gateway: {{workers: {place.workers}{process}}}
 admin: {{address: "{f"127.0.0.1:{admin}" if admin else "off"}"}}
 access-log: {{path: {place.folder}/{name}.log}}
 listeners:
