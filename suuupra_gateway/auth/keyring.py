@@ -119,6 +119,7 @@ class KeyRing:
         meaning: str,
         close: Callable[[], Deferred[None]] | None = None,
         wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         :param meaning: which store it is; see `Decisions`.
@@ -128,7 +129,7 @@ class KeyRing:
         self._store = store
         self._peppers = Peppers(spec.peppers)
         self._decisions: Decisions[Entry | None] = Decisions(
-            NAME, spec.cache, shared, decode=_entry, meaning=f"api-key {meaning}", wall=wall
+            NAME, spec.cache, shared, decode=_entry, meaning=f"api-key {meaning}", wall=wall, monotonic=monotonic
         )
         self._revocations = revocations
         self._wall = wall
