@@ -83,7 +83,7 @@ class ProviderSpec(Spec):
     """The URL of its key set (RFC 7517)."""
 
     keys: FilePath = ""
-    """A file with its key set or with public keys in PEM; read at each reload."""
+    """A file with its key set or with public keys in PEM; looked at every 5s."""
 
     secret: Secret | None = None
     """The secret shared with it, for HS256, HS384 and HS512 only."""
