@@ -364,7 +364,6 @@ def test_whose_keys_would_be_needed_is_told(plan):
             "introspection opaque, forward-auth legacy",
             "introspection opaque: introspection opaque would",
         ),
-        (bearing("x") * 2, "forward-auth legacy", "introspection opaque: refused, several_credentials"),
     ],
 )
 def test_what_others_decide_about_is_not_asked_and_not_shown(plan, tmp_path, headers, asks, says):

@@ -85,6 +85,11 @@ class Glance:
         """Whether it is good."""
         return isinstance(self.found, Principal | Cached)
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the request ends here, whatever comes behind."""
+        return isinstance(self.found, Refused) and self.found.status == 400
+
 
 def named(credential: Credential) -> str:
     """What a credential is called: kind, and who vouches."""
@@ -100,7 +105,7 @@ def undecided(glances: Sequence[Glance], every: bool) -> str:
     asks = ", ".join(glance.asks for glance in glances if glance.asks)
     if every:
         return asks if all(glance.asks or glance.accepted for glance in glances) else ""
-    first = next((glance for glance in glances if glance.asks or glance.accepted), None)
+    first = next((glance for glance in glances if glance.asks or glance.accepted or glance.ambiguous), None)
     return asks if first is not None and first.asks else ""
 
 

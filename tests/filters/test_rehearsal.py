@@ -97,6 +97,7 @@ def test_credentials_are_called_by_kind_and_provider():
 
 YES, NO, ASK = Glance(ALICE, "", ""), Glance(Refused("expired"), "", ""), Glance(None, "far", "")
 OTHER = Glance(None, "farther", "")
+TWO = Glance(Refused("several_credentials", status=400), "", "")
 
 
 @pytest.mark.parametrize(
@@ -109,11 +110,15 @@ OTHER = Glance(None, "farther", "")
         ([ASK, NO], "far", ""),
         ([YES, ASK], "", "far"),
         ([ASK, YES], "far", "far"),
+        ([TWO, ASK], "", ""),
+        ([ASK, TWO], "far", ""),
         ([ASK, OTHER], "far, farther", "far, farther"),
     ],
 )
 def test_somebody_has_to_be_asked_only_if_it_matters(glances, some, every):
-    """Of several that would do, the first that is accepted counts; where all must do, one that will not decides."""
+    """
+    Of several that would do, the first that is accepted or ambiguous counts; where all must do, one that will not decides.
+    """
     assert undecided(glances, False) == some
     assert undecided(glances, True) == every
 
