@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from suuupra_gateway.auth.keystore import IKeyStore
 from suuupra_gateway.auth.revocations import EVERYTHING, Revocation
 from suuupra_gateway.net.redis import Redis, Subscription
+from suuupra_gateway.net.redis_errors import StoreError, StoreUnavailable
 
 SLACK: Final = 60.0
 """Seconds by which clocks of machines may differ."""
@@ -87,7 +88,10 @@ class RevocationFeed:
             self.log.error("A revocation cannot be read; what was revoked is looked up")
             self._look()
             return
-        self._hear(dict.fromkeys(revocation.tags, revocation.at))
+        try:
+            self._hear(dict.fromkeys(revocation.tags, revocation.at))
+        except Exception:
+            self._failed(Failure())  # type: ignore[no-untyped-call]  # Twisted's
 
     def _state(self, connected: bool) -> None:
         if connected:
@@ -106,9 +110,7 @@ class RevocationFeed:
         if self._stopped:
             return
         looked: Deferred[Mapping[str, float]] = self._store.revocations(self._since - SLACK)
-        looked.addCallbacks(self._found, self._failed).addErrback(
-            lambda failure: self.log.failure("Revocations are looked for no more", failure)
-        )
+        looked.addCallback(self._found).addErrback(self._failed)
 
     def _found(self, tags: Mapping[str, float]) -> None:
         if self._stopped:
@@ -118,16 +120,18 @@ class RevocationFeed:
             # Stores have forgotten what was revoked first since then.
             self.log.warn("Nothing was heard of revocations for more than a day; everything is asked anew")
             self._announce(msgspec.json.encode(Revocation((EVERYTHING,), now)))
+        self._hear(tags)
         self.live = True
         self._complete = now
-        self._hear(tags)
         if self._redis is None:
             self._again(self._poll)
 
     def _failed(self, failure: Failure) -> None:
         if self._stopped:
             return
-        if self.live:
+        if not isinstance(failure.value, (StoreUnavailable, StoreError)):
+            self.log.failure("Revocations are not passed on", failure)
+        elif self.live:
             self.log.warn("Revocations cannot be looked for: {why}", why=failure.getErrorMessage())
         self.live = False
         # A subscription that comes back looks by itself, but it may be there while the other connection is not.
@@ -142,11 +146,10 @@ class RevocationFeed:
         if not news:
             return
         for tag, at in news.items():
-            self._heard.pop(tag, None)
+            self._announce(msgspec.json.encode(Revocation((tag,), at)))
+            self._heard.pop(tag, None)  # only now: what was not passed on is tried again
             self._heard[tag] = at
             self._since = max(self._since, min(at, self._wall()))
         oldest = self._since - 2 * SLACK
         while self._heard and self._heard[next(iter(self._heard))] < oldest:
             del self._heard[next(iter(self._heard))]
-        for tag, at in news.items():
-            self._announce(msgspec.json.encode(Revocation((tag,), at)))

@@ -171,7 +171,7 @@ async def the_timeout_holds_for_each_command_of_its_own(stage):
 
 
 async def a_busy_connection_is_not_late(stage):
-    async with client(stage, server(stage).url, timeout=0.2) as redis:
+    async with client(stage, server(stage).url, patience=0.2) as redis:
         for _ in range(30):
             assert await redis.call("PING") == b"PONG"
             await stage.sleep(0.02)
