@@ -1,7 +1,10 @@
 """Who gets in, what upstreams are told of them, and that nobody else can say so: through the shipped ``twistd``."""
 
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jwt
 import pytest
@@ -78,7 +81,7 @@ def gw(tmp_path_factory, origin, guarded, resources, corp, partner, keys_at):
     (directory / "signer.pem").write_bytes(Issuer("gateway").private())
     with gateway(directory) as made:
         made.write(f"""
-gateway: {{workers: 2}}
+gateway: {{workers: 2, state-dir: {directory}/state}}
 admin: {{address: 127.0.0.1:0}}
 access-log: {{path: {directory}/access.log}}
 listeners: [{{name: public, address: 127.0.0.1:0}}]
@@ -86,6 +89,7 @@ identity:
   providers:
     corp: {{issuer: "{ISSUER}/corp", audiences: ["{AUDIENCE}"], keys: corp.pem}}
     partner: {{issuer: "{ISSUER}/partner", audiences: ["{AUDIENCE}"], keys: partner.pem}}
+  api-keys: {{peppers: ["{"p" * 32}"]}}
   headers: {{claims: {{X-Auth-Mail: email}}}}
   assertion: {{issuer: "https://gw.example", keys: [signer.pem]}}
 upstreams:
@@ -98,7 +102,7 @@ x-partner: &partner {{jwt: {{provider: partner}}}}
 routes:
   - {{name: public, match: {{prefix: /public}}, auth: none, target: *to-origin}}
   - {{name: any, match: {{prefix: /any}}, auth: {{any: [*corp, *partner]}}, target: *to-origin}}
-  - {{name: all, match: {{prefix: /all}}, auth: {{all: [*corp, *partner]}}, target: *to-origin}}
+  - {{name: all, match: {{prefix: /all}}, auth: {{all: [*corp, {{api-key: {{}}}}], scopes: {{all: [a, b]}}}}, target: *to-origin}}
   - name: orders
     match: {{prefix: /orders}}
     auth:
@@ -169,8 +173,20 @@ def test_any_credential_will_do(gw, watch, issuer, request):
     assert watch.line(path)["identity"] == "alice"
 
 
-def test_all_credentials_must_be_shown(gw, corp):
-    assert ask(gw, "/all/one", by(corp.token())).status == 401
+def test_all_credentials_must_be_shown_and_what_they_allow_adds_up(gw, watch, corp):
+    program = Path(sys.executable).with_name("suuupra-gateway")
+    command = [program, "keys", "create", "--config", gw.file, "--owner", "till", "--scope", "b"]
+    key = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    token = by(corp.token(scope="a"))
+    for fields in ([], [token], [f"X-API-Key: {key}"], [token, f"X-API-Key: {key[:-1]}"]):
+        assert ask(gw, "/all/some", *fields).status == 401
+    assert ask(gw, "/all/less", by(corp.token()), f"X-API-Key: {key}").status == 403
+    answer = ask(gw, "/all/both", token, f"X-API-Key: {key}")
+    found = told(answer)
+    assert (found["x-user-id"], found["x-auth-method"], found["x-auth-scopes"]) == ("alice", "jwt", "a b")
+    assert not {"authorization", "x-api-key"} & dict(seen(answer)).keys()
+    line = watch.line("/all/both")
+    assert (line["identity"], line["key"]) == ("alice", key.split("_")[2])
 
 
 def test_a_credential_that_is_no_good_is_called_that_and_no_more(gw, watch, corp, origin):
