@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 
 import attrs
@@ -99,7 +100,7 @@ def test_not_more_than_a_few_keys_are_tried():
 @pytest.mark.parametrize(
     "name", ["none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS256\x00", "ES256K", "HS1", "dir"]
 )
-@pytest.mark.parametrize("signed", [b"", encoded(b"x"), token().rpartition(b".")[2]])
+@pytest.mark.parametrize("signed", [b"", encoded(b"x"), token().rpartition(b".")[2]], ids=["none", "short", "good"])
 def test_an_algorithm_that_is_not_configured_is_refused(name, signed):
     shown = encoded({"alg": name, "typ": "JWT"}) + b"." + encoded(claims()) + b"." + signed
 
@@ -164,7 +165,7 @@ def test_an_empty_secret_is_not_the_secret():
         {"x5c": ["MIIB"], "kid": "RS256"},
         {"x5t": "AAAA", "x5t#S256": "AAAA"},
     ],
-    ids=json.dumps,
+    ids=itertools.count(),
 )
 def test_a_token_cannot_bring_its_key_along(injected):
     assert refused(token(key=private("RS256", 1), **injected)) == "bad_signature"
