@@ -1,105 +1,69 @@
 """
-A store of API keys in memory, that can be away, and that can take its time.
-
-Held to what `tests.contract.test_keystore` asks of the real ones.
+The store of API keys that forgets, in other people's hands: it can be away and slow, and shows what it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred
 
-from suuupra_gateway.auth.keystore import AUDITED, USAGES, AuditEntry, KeyRecord, Usage
-from suuupra_gateway.net.redis_errors import StoreUnavailable
-
-T = TypeVar("T")
+from suuupra_gateway.auth.keystore import AuditEntry, KeyRecord, Usage
+from tests import keystores
 
 
-class MemoryKeyStore:
-    """See `IKeyStore`."""
+class MemoryKeyStore(keystores.MemoryKeyStore):
+    """See `tests.keystores`."""
 
     def __init__(self) -> None:
-        self.records: dict[str, KeyRecord] = {}
-        self.last: dict[str, float] = {}
-        self.usages: dict[str, dict[tuple[str, str], Usage]] = {}
-        self.entries: list[AuditEntry] = []
-        self.revoked: dict[str, float] = {}
-        self.away = False
-        """Whether it cannot be reached."""
-
+        super().__init__()
         self.slow = False
-        """Whether answers wait in `waiting` until `answer`."""
+        """Whether answers wait for `answer`."""
 
-        self.waiting: list[tuple[Deferred[object], Callable[[], object]]] = []
-        self.asked: list[str] = []
-        """What it was asked, by name of the method."""
+        self.questions: list[str] = []
+        """Names of the methods that were called."""
+
+        self._waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def _reply(self, work: Callable[[], Any]) -> Deferred[Any]:
+        self.questions.append(work.__qualname__.split(".")[1])
+        if not self.slow:
+            return super()._reply(work)
+        waiting: Deferred[Any] = Deferred()
+        self._waiting.append((waiting, work))
+        return waiting
 
     def answer(self) -> None:
-        """Give what was asked for while it was slow: as things are now."""
-        waiting, self.waiting = self.waiting, []
+        """Give what was asked for while it was slow, as things are now."""
+        waiting, self._waiting = self._waiting, []
         for deferred, work in waiting:
-            execute(self._work, work).chainDeferred(deferred)
+            super()._reply(work).chainDeferred(deferred)
 
-    def _work(self, work: Callable[[], T]) -> T:
-        if self.away:
-            raise StoreUnavailable("it is away")
-        return work()
+    def forget_revocations(self) -> None:
+        """As if it were a day later."""
+        self._revoked.clear()
 
-    def _do(self, name: str, work: Callable[[], T]) -> Deferred[T]:
-        self.asked.append(name)
-        if not self.slow:
-            return execute(self._work, work)
-        deferred: Deferred[T] = Deferred()
-        self.waiting.append((deferred, work))  # type: ignore[arg-type]  # what comes in is what goes out
-        return deferred
+    @property
+    def records(self) -> dict[str, KeyRecord]:
+        return self._records
 
-    def get(self, id: str) -> Deferred[KeyRecord | None]:
-        return self._do("get", lambda: self.records.get(id))
+    @records.setter
+    def records(self, records: dict[str, KeyRecord]) -> None:
+        self._records = records
 
-    def put(self, record: KeyRecord, expected: KeyRecord | None, entry: AuditEntry) -> Deferred[bool]:
-        def work() -> bool:
-            if self.records.get(record.id) != expected:
-                return False
-            self.records[record.id] = record
-            self.entries = [entry, *self.entries][:AUDITED]
-            return True
+    @property
+    def revoked(self) -> dict[str, float]:
+        return self._revoked
 
-        return self._do("put", work)
+    @property
+    def last(self) -> dict[str, float]:
+        return self._used
 
-    def all(self) -> Deferred[list[KeyRecord]]:
-        return self._do("all", lambda: sorted(self.records.values(), key=lambda record: (record.created_at, record.id)))
+    @property
+    def usages(self) -> dict[str, dict[tuple[str, str], Usage]]:
+        return self._usage
 
-    def touch(self, id: str, at: float, client: str, agent: str) -> Deferred[None]:
-        def work() -> None:
-            self.last[id] = max(at, self.last.get(id, at))
-            usages = self.usages.setdefault(id, {})
-            known = usages.get((client, agent), Usage(client, agent, at, at, 0))
-            if known.count or len(usages) < USAGES:
-                usages[client, agent] = Usage(client, agent, known.first, max(at, known.last), known.count + 1)
-
-        return self._do("touch", work)
-
-    def used(self, ids: Iterable[str]) -> Deferred[Mapping[str, float]]:
-        wanted = tuple(ids)
-        return self._do("used", lambda: {id: self.last[id] for id in wanted if id in self.last})
-
-    def usage(self, id: str) -> Deferred[list[Usage]]:
-        def work() -> list[Usage]:
-            return sorted(self.usages.get(id, {}).values(), key=lambda usage: usage.last, reverse=True)
-
-        return self._do("usage", work)
-
-    def audit(self, limit: int) -> Deferred[list[AuditEntry]]:
-        return self._do("audit", lambda: self.entries[:limit])
-
-    def revoke(self, tags: Iterable[str], at: float) -> Deferred[None]:
-        named = tuple(tags)
-        return self._do("revoke", lambda: self.revoked.update(dict.fromkeys(named, at)))
-
-    def revocations(self, since: float) -> Deferred[Mapping[str, float]]:
-        return self._do("revocations", lambda: {tag: at for tag, at in self.revoked.items() if at >= since})
-
-    def close(self) -> Deferred[None]:
-        return execute(lambda: None)
+    @property
+    def entries(self) -> list[AuditEntry]:
+        return self._audit

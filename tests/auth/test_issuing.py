@@ -76,11 +76,11 @@ def test_what_makes_no_sense_is_not_made():
     office = Office(routes={"users"})
     with pytest.raises(BadOrder, match="there is no route 'uesrs'"):
         office.create(routes=("uesrs",))
-    assert office.store.asked == []
+    assert office.store.questions == []
 
 
 def test_a_key_that_could_not_be_kept_is_none(office):
-    office.store.away = True
+    office.store.broken = True
     with pytest.raises(StoreUnavailable):
         office.create()
 
@@ -158,7 +158,7 @@ def test_who_is_overtaken_leaves_no_key_behind(office):
 
 def test_a_revoked_key_is_over_at_once_and_everybody_hears_of_it(office):
     issued = office.create()
-    office.store.revoked.clear()
+    office.store.forget_revocations()
     office.time.advance(5)
 
     record = done(office.issuing.revoke(issued.key.id, "you", "leaked"))
@@ -173,7 +173,7 @@ def test_a_revoked_key_is_over_at_once_and_everybody_hears_of_it(office):
 def test_revoking_twice_tells_twice_and_changes_nothing(office):
     issued = office.create()
     first = done(office.issuing.revoke(issued.key.id, "me", "leaked"))
-    office.store.revoked.clear()
+    office.store.forget_revocations()
     office.time.advance(5)
     assert done(office.issuing.revoke(issued.key.id, "you")) == first
     assert list(office.store.revoked) == [f"key:{issued.key.id}"]

@@ -154,7 +154,7 @@ def test_a_request_waits_only_for_the_store(door):
 def test_the_route_says_when_an_old_record_will_do(stale, methods):
     door = Door(stale=stale)
     door.check((FIELD, door.key))
-    door.worker.store.away = True
+    door.worker.store.broken = True
     door.worker.time.advance(60)
     for method in (b"GET", b"HEAD", b"POST"):
         found = door.check((FIELD, door.key), method=method)

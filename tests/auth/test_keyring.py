@@ -55,7 +55,7 @@ class Worker:
     def hear(self):
         """What the store tells of revocations arrives."""
         self.revocations.revoke(self.store.revoked, self.time.wall())
-        self.store.revoked.clear()
+        self.store.forget_revocations()
         self.time.advance(0.001)  # what is asked in the very moment of a revocation is asked again
 
     def check(self, text, **more):
@@ -66,7 +66,7 @@ class Worker:
         return found[1] if isinstance(found, tuple) else found
 
     def gets(self):
-        return self.store.asked.count("get")
+        return self.store.questions.count("get")
 
 
 async def _awaited(found):
@@ -289,7 +289,7 @@ def test_what_never_started_can_retire():
 def test_known_keys_go_on_without_the_store_and_others_are_undecided(worker):
     known, unknown = worker.create(), worker.create()
     worker.check(known.key.text)
-    worker.store.away = True
+    worker.store.broken = True
     worker.time.advance(FRESH + REVALIDATE + STALE - 1)
     found = worker.check(known.key.text)
     assert isinstance(found, Cached)
@@ -307,7 +307,7 @@ def test_known_keys_go_on_without_the_store_and_others_are_undecided(worker):
 def test_a_stale_record_is_not_enough_for_whoever_says_so(worker):
     issued = worker.create()
     worker.check(issued.key.text)
-    worker.store.away = True
+    worker.store.broken = True
     worker.time.advance(FRESH + REVALIDATE)
     assert isinstance(worker.check(issued.key.text, stale_allowed=False), Undecided)
     assert isinstance(worker.check(issued.key.text), Cached)
@@ -316,7 +316,7 @@ def test_a_stale_record_is_not_enough_for_whoever_says_so(worker):
 def test_a_stale_record_still_ends_when_it_says(worker):
     issued = worker.create(expires_at=worker.time.wall() + 100)
     worker.check(issued.key.text)
-    worker.store.away = True
+    worker.store.broken = True
     worker.time.advance(100)
     assert worker.check(issued.key.text).reason == "expired"
 
@@ -344,7 +344,7 @@ def test_use_is_noted_now_and_again_and_not_by_whom(worker):
     for _ in range(12):
         worker.ring.note(record, "192.0.2.1", b"curl")
         worker.time.advance(TOUCHED / 10)
-    assert worker.store.asked.count("touch") == 2
+    assert worker.store.questions.count("touch") == 2
     assert worker.store.last == {record.id: begun + TOUCHED}
     assert [(usage.client, usage.agent) for usage in worker.store.usages[record.id].values()] == [("", "")]
 
@@ -369,7 +369,7 @@ def test_callers_are_noted_within_bounds(worker):
     record = worker.store.records[issued.key.id]
     for number in range(3 * USAGES):
         worker.ring.note(record, f"192.0.2.{number}", None)
-    assert worker.store.asked.count("touch") == USAGES
+    assert worker.store.questions.count("touch") == USAGES
 
 
 def test_keys_are_remembered_as_noted_within_bounds(worker):
@@ -383,11 +383,11 @@ def test_keys_are_remembered_as_noted_within_bounds(worker):
 
 def test_a_store_that_is_away_is_told_later(worker):
     record = worker.create().record
-    worker.store.away = True
+    worker.store.broken = True
     for _ in range(5):
         worker.ring.note(record, "192.0.2.1", None)
-    assert worker.store.asked.count("touch") == 1
-    worker.store.away = False
+    assert worker.store.questions.count("touch") == 1
+    worker.store.broken = False
     worker.time.advance(TOUCHED / 30)
     worker.ring.note(record, "192.0.2.1", None)
     assert worker.store.last == {record.id: worker.time.wall()}
