@@ -157,5 +157,5 @@ def _audiences(claims: Mapping[str, Any]) -> Sequence[object]:
 
 def _header(token: str) -> dict[str, Any]:
     """Of a token whose signature is right."""
-    tree = msgspec.json.decode(bytes_of(token.partition(".")[0].encode("ascii")) or b"{}")
-    return tree if isinstance(tree, dict) else {}
+    header: dict[str, Any] = msgspec.json.decode(bytes_of(token.partition(".")[0].encode("ascii")) or b"", type=dict)
+    return header

@@ -269,7 +269,7 @@ class StoredSessions:
             tokens.due if due and tokens is not None else 0.0,
             tokens.expires if due and tokens is not None else 0.0,
         )
-        return Decision(True, _encode(known), session.ends, (*principal.tags, _mine(ticket.id)))
+        return Decision(True, _encode(known), session.ends, principal.tags)
 
     def _made(self, decision: Decision) -> _Live | None:
         """See `Decisions`: raises `ValueError`."""
