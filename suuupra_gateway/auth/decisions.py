@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from math import inf
 from typing import Final, Generic, TypeVar
 
 import attrs
@@ -117,6 +118,10 @@ class Decisions(Generic[T]):
         self._outage = Outage(name)
         self._answered = 0
         self._failed = 0
+        self._failed_at = inf
+        """When the last question failed; never, if it did not."""
+        self._told_off = False
+        """Whether the last question was answered by telling us off: then earlier decisions are not ours to use."""
         self._once = 0
 
     def key(self, *parts: bytes) -> bytes:
@@ -152,10 +157,13 @@ class Decisions(Generic[T]):
         self, key: bytes, ask: Callable[[], Awaitable[Decision]], stale_allowed: bool, now: float
     ) -> Found[T] | Undecided | Waiter[T]:
         entry, phase = self._memory.known(key, now)
+        if entry is not None and self._failed_at < entry.lifetime.decided:
+            self._answers(now)  # to another process, since it did not to this one
         if entry is not None and phase is not Phase.STALE:
             if phase is Phase.REVALIDATE and key not in self._flights and self._may_ask(now):
                 self._ask(key, ask, now)
             return self._remembered(key, entry, phase, now)
+        stale_allowed = stale_allowed and not self._told_off
         flight = self._flights.get(key)
         may_ask = flight is not None or self._may_ask(now)
         if entry is not None and stale_allowed and (self._patience.lost or not may_ask):
@@ -258,7 +266,8 @@ class Decisions(Generic[T]):
                     break
                 flight.started = now
             else:
-                raise AskFailed("it is being revoked all the time", stale=False)
+                self._outpaced(flight, now)
+                return
         except AskFailed as error:
             self._unanswered(flight, error)
             return
@@ -266,15 +275,30 @@ class Decisions(Generic[T]):
         made = memory.keep(flight.key, decision, flight.started, now) if flight.keep else memory.make(decision)
         self._landed(flight)
         self._answered += 1
-        self._patience = Patience()
-        self._outage.answered(now)
+        self._answers(now)
         for waiter, _ in flight.waiters:
             waiter.callback(Found(decision, made, "live", 0.0))
+
+    def _outpaced(self, flight: _Flight[T], now: float) -> None:
+        self._landed(flight)
+        self._answered += 1
+        self._answers(now)
+        for waiter, _ in flight.waiters:
+            waiter.callback(self._undecided("it is revoked faster than it is decided", now))
+
+    def _answers(self, now: float) -> None:
+        """Whoever is asked answers."""
+        self._failed_at = inf
+        self._told_off = False
+        self._patience = Patience()
+        self._outage.answered(now)
 
     def _unanswered(self, flight: _Flight[T], error: AskFailed) -> None:
         now = self._monotonic()
         self._landed(flight)
         self._failed += 1
+        self._failed_at = now
+        self._told_off = not error.stale
         self._patience = self._patience.failed(now)
         self._outage.failed(str(error), now, lost=self._patience.lost)
         for waiter, stale_allowed in flight.waiters:

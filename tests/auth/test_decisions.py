@@ -8,6 +8,7 @@ from suuupra_gateway import metrics
 from suuupra_gateway.auth import decisions as module
 from suuupra_gateway.auth.decisions import EVERYTHING, AskFailed, Decision, Decisions, Found, Wishes
 from suuupra_gateway.auth.principal import Undecided
+from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.model import CacheSpec
 from tests.auth.clock import Time
 
@@ -60,6 +61,7 @@ def decisions(time):
 
 
 KEY = b"k" * 16
+ANOTHER = b"a" * 16
 DOWN = AskFailed("connection refused")
 
 
@@ -179,6 +181,19 @@ def test_without_a_decision_nobody_gets_in_while_nobody_can_be_asked(decisions, 
     assert found == Undecided("provider_unavailable", "corp: connection refused", 1.0)
 
 
+def test_whoever_tells_us_off_keeps_doing_so_while_asking_pauses(decisions, provider, time):
+    provider.answer = YES
+    look(decisions, provider)
+    time.advance(61)
+    provider.answer = AskFailed("401", stale=False)
+    assert {look(decisions, provider) for _ in range(5)} == {"provider_unavailable"}
+    assert provider.asked == 4
+    time.advance(1)
+    provider.answer = DOWN
+    assert look(decisions, provider) == "provider_unavailable"
+    assert look(decisions, provider) == ("stale", b"yes")
+
+
 def test_a_refusal_is_remembered_shortly_and_never_stale(decisions, provider, time):
     provider.answer = NO
     assert look(decisions, provider) == ("live", b"no")
@@ -205,7 +220,7 @@ def test_one_at_a_time_tries_again(decisions, provider, time):
     lose(decisions, provider)
     time.advance(1)
     trying = look(decisions, provider)
-    assert look(decisions, provider, b"another") == "provider_unavailable"
+    assert look(decisions, provider, ANOTHER) == "provider_unavailable"
     assert provider.asked == 4
     joined = look(decisions, provider)
     provider.say(DOWN)
@@ -216,7 +231,7 @@ def test_one_at_a_time_tries_again(decisions, provider, time):
     trying = look(decisions, provider)
     provider.say(YES)
     assert outcome(trying) == ("live", b"yes")
-    look(decisions, provider, b"another")
+    look(decisions, provider, ANOTHER)
     look(decisions, provider, b"third")
     assert provider.asked == 7
 
@@ -325,8 +340,28 @@ def test_what_is_revoked_all_the_time_is_no_decision(decisions, provider, time):
         decisions.revoke(frozenset({"subject:ada"}))
         provider.say(YES)
         time.advance(1)
-    assert outcome(waiting) == "provider_unavailable"
+    assert waiting.result.detail == "corp: it is revoked faster than it is decided"
     assert not look(decisions, provider).called
+
+
+def test_who_answers_another_process_answers_again(tmp_path, provider, time):
+    shared = Shared.open(str(tmp_path))
+    one, two = (
+        Decisions(
+            "corp", CacheSpec(), shared, decode=lambda each: [each.value], wall=time.wall, monotonic=time.monotonic
+        )
+        for _ in range(2)
+    )
+    lose(one, provider)
+    time.advance(0.1)
+    provider.answer = YES
+    assert look(two, provider) == ("live", b"yes")
+    assert shared.flush(10)
+    assert look(one, provider, ANOTHER) == "provider_unavailable"
+    assert look(one, provider) == ("fresh", b"yes")
+    assert sample(one, metrics.AUTH_OUTAGE) == 0.0
+    assert look(one, provider, ANOTHER) == ("live", b"yes")
+    shared.close()
 
 
 def test_after_missing_news_everybody_is_asked_about_anew(decisions, provider, time):

@@ -56,6 +56,7 @@ class Worker:
     decisions: Decisions
     failed: bool = False
     """Whether the last question it asked got no answer."""
+    told_off: bool = False
 
 
 class History(RuleBasedStateMachine):
@@ -68,6 +69,8 @@ class History(RuleBasedStateMachine):
         self.time = Time()
         self.workers = [self.worker(), self.worker()]
         self.up = True
+        self.rude = False
+        """Whether it tells us off instead of answering."""
         self.hanging = False
         self.allowed = dict.fromkeys(CALLERS, True)
         self.lifetime = dict.fromkeys(CALLERS, 1e9)
@@ -106,10 +109,10 @@ class History(RuleBasedStateMachine):
     def reply(self, question):
         worker = self.workers[question.worker]
         if not self.up:
-            worker.failed = True
-            question.reply.errback(AskFailed("down"))
+            worker.failed, worker.told_off = True, self.rude
+            question.reply.errback(AskFailed("down", stale=not self.rude))
             return
-        worker.failed = False
+        worker.failed = worker.told_off = False
         caller = question.caller
         expires = self.time.wall() + self.lifetime[caller]
         answer = Answer(self.allowed[caller], question.asked, expires, question.worker)
@@ -117,9 +120,9 @@ class History(RuleBasedStateMachine):
         value = b"%d" % len(self.answers[caller])
         question.reply.callback(Decision(answer.allow, value, expires, (caller.decode(),) if answer.allow else ()))
 
-    @rule(up=st.booleans(), hanging=st.booleans())
-    def comes_or_goes(self, up, hanging):
-        self.up, self.hanging = up, hanging
+    @rule(up=st.booleans(), hanging=st.booleans(), rude=st.sampled_from([False, False, True]))
+    def comes_or_goes(self, up, hanging, rude):
+        self.up, self.hanging, self.rude = up, hanging, rude
 
     @precondition(lambda self: self.questions)
     @rule(place=st.integers(0, 5))
@@ -218,7 +221,7 @@ class History(RuleBasedStateMachine):
         if isinstance(found, Undecided):
             # Only who fails to answer, or has not answered lately, keeps anybody out; and nobody with a live decision.
             assert worker.failed or not self.up
-            assert not (live and stale_allowed), "somebody with a live decision was refused"
+            assert not (live and stale_allowed and not worker.told_off), "somebody with a live decision was refused"
             return
         assert isinstance(found, Found)
         if not found.decision.allow:
@@ -245,6 +248,7 @@ class History(RuleBasedStateMachine):
             assert found.source == "stale"
             assert age < LIFE
             assert stale_allowed, "somebody got a stale decision who must not"
+            assert not worker.told_off, "a stale decision was used that is not ours to use"
             assert age >= 50.0 or doubted
             assert worker.failed or not self.up, "a stale decision was used though there are answers"
 
