@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import attrs
@@ -45,12 +44,12 @@ _is_id: Final = re.compile(rb"[0-9A-Za-z]{12}").fullmatch
 _is_tag: Final = re.compile(r"(session:.|sid:[^:]+:.|subject:(?!api-key:)[^:]+:.|token:.).*").fullmatch
 
 
-def tree(control: IControl, access: Access, wall: Callable[[], float] = time.time) -> Resource:
+def tree(control: IControl, access: Access) -> Resource:
     """The resource for ``/api/keys``."""
-    root = Keys(control, access, wall)
-    root.putChild(b"audit", Audit(control, access, wall))
-    root.putChild(b"log", Log(control, access, wall))
-    root.putChild(b"check", Check(control, access, wall))
+    root = Keys(control, access)
+    root.putChild(b"audit", Audit(control, access))
+    root.putChild(b"log", Log(control, access))
+    root.putChild(b"check", Check(control, access))
     return root
 
 
@@ -59,10 +58,9 @@ class KeysView(Guarded):
 
     log = Logger()
 
-    def __init__(self, control: IControl, access: Access, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, control: IControl, access: Access) -> None:
         super().__init__(access)
         self._control = control
-        self._wall = wall
 
     async def work(self, request: IRequest, caller: Caller) -> Page:
         """See `Guarded`."""
@@ -101,7 +99,7 @@ class Keys(KeysView):
         if path == b"" and not request.postpath:
             return self
         if _is_id(path):
-            return Key(self._control, self._access, self._wall, path.decode("ascii"))
+            return Key(self._control, self._access, path.decode("ascii"))
         return super().getChild(path, request)
 
     async def with_keys(self, request: IRequest, caller: Caller, issuing: Issuing) -> Page:
@@ -117,16 +115,16 @@ class Keys(KeysView):
         if lifetime is not None:
             if wanted.expires_at:
                 raise BadOrder("it has either a lifetime or a time when it ends")
-            start = max(self._wall(), wanted.not_before)
+            start = max(issuing.now(), wanted.not_before)
             wanted = msgspec.structs.replace(wanted, expires_at=start + _seconds("lifetime", lifetime))
         issued = await issuing.create(caller.name, wanted)
         self.done(caller, "create", issued.record.id)
-        return _issued(issued, self._wall())
+        return _issued(issued, issuing.now())
 
     async def _list(self, request: IRequest, issuing: Issuing) -> Page:
         owner, state, after = (_argument(request, name) for name in ("owner", "state", "after"))
         limit = _number(request, "limit", _LISTED, _MOST_LISTED)
-        now = self._wall()
+        now = issuing.now()
         records = [
             record
             for record in await issuing.store.all()
@@ -148,25 +146,25 @@ class Key(KeysView):
 
     scopes: ClassVar[Mapping[bytes, AdminScope]] = {b"GET": "keys.read"}
 
-    def __init__(self, control: IControl, access: Access, wall: Callable[[], float], id: str) -> None:
-        super().__init__(control, access, wall)
+    def __init__(self, control: IControl, access: Access, id: str) -> None:
+        super().__init__(control, access)
         self._id = id
-        self.putChild(b"rotate", Rotate(control, access, wall, id))
-        self.putChild(b"revoke", Revoke(control, access, wall, id))
+        self.putChild(b"rotate", Rotate(control, access, id))
+        self.putChild(b"revoke", Revoke(control, access, id))
 
     async def with_keys(self, request: IRequest, caller: Caller, issuing: Issuing) -> Page:
         """See `KeysView`."""
         record = await issuing.record(self._id)
         used = await issuing.store.used([self._id])
         usage = [msgspec.structs.asdict(each) for each in await issuing.usage(self._id)]
-        return Page.json({**shown(record, self._wall(), used.get(self._id, 0.0)), "usage": usage})
+        return Page.json({**shown(record, issuing.now(), used.get(self._id, 0.0)), "usage": usage})
 
 
 class _Action(KeysView):
     scopes: ClassVar[Mapping[bytes, AdminScope]] = {b"POST": "keys.write"}
 
-    def __init__(self, control: IControl, access: Access, wall: Callable[[], float], id: str) -> None:
-        super().__init__(control, access, wall)
+    def __init__(self, control: IControl, access: Access, id: str) -> None:
+        super().__init__(control, access)
         self._id = id
 
 
@@ -182,7 +180,7 @@ class Rotate(_Action):
         wanted = order(request, _Overlap).overlap
         issued = await issuing.rotate(self._id, caller.name, _seconds("overlap", wanted) if wanted else OVERLAP)
         self.done(caller, "rotate", self._id)
-        return _issued(issued, self._wall())
+        return _issued(issued, issuing.now())
 
 
 class _Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,7 +194,7 @@ class Revoke(_Action):
         """See `KeysView`."""
         record = await issuing.revoke(self._id, caller.name, order(request, _Why).why)
         self.done(caller, "revoke", self._id)
-        return Page.json(shown(record, self._wall()))
+        return Page.json(shown(record, issuing.now()))
 
 
 class Audit(KeysView):
@@ -232,7 +230,7 @@ class Check(KeysView):
     async def with_keys(self, request: IRequest, caller: Caller, issuing: Issuing) -> Page:
         """See `KeysView`."""
         leaks = await issuing.check(order(request, _Text).text.encode("utf-8"))
-        return Page.json({"keys": [leak.shown(self._wall()) for leak in leaks]})
+        return Page.json({"keys": [leak.shown(issuing.now()) for leak in leaks]})
 
 
 class _Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -105,7 +105,8 @@ class Issuing:
         self._peppers = Peppers(spec.peppers)
         self._routes = routes
         self._scopes = scopes
-        self._wall = wall
+        self.now = wall
+        """UNIX time, as it is for everything that this does."""
 
     @classmethod
     def of(cls, config: GatewayConfig, store: IKeyStore) -> Issuing | None:
@@ -123,7 +124,7 @@ class Issuing:
         :raises BadOrder: it makes no sense.
         :raises StoreUnavailable: it was not kept.
         """
-        order.check(self._wall(), self._routes)
+        order.check(self.now(), self._routes)
         key = make(self.spec.environment)
         record = self._record(key, actor, **msgspec.structs.asdict(order))
         await self._put(record, None, actor, "create", f"for {record.owner}")
@@ -138,7 +139,7 @@ class Issuing:
         :raises StoreUnavailable: nothing, or only the new key, was kept.
         """
         old = await self.record(id)
-        now = self._wall()
+        now = self.now()
         if not 0 <= overlap <= LONGEST_OVERLAP:
             raise NotPossible(f"an overlap is at most {LONGEST_OVERLAP / 86400:.0f} days")
         if old.state(now) != "active":
@@ -172,10 +173,10 @@ class Issuing:
         while True:
             old = await self.record(id)
             if old.status == "revoked":
-                await self.store.revoke([f"key:{id}"], self._wall())
+                await self.store.revoke([f"key:{id}"], self.now())
                 return old
             record = msgspec.structs.replace(
-                old, status="revoked", revoked_at=self._wall(), revoked_by=actor, revoked_why=why
+                old, status="revoked", revoked_at=self.now(), revoked_by=actor, revoked_why=why
             )
             try:
                 await self._put(record, old, actor, "revoke", why)
@@ -209,7 +210,7 @@ class Issuing:
 
     async def audit(self) -> list[Finding]:
         """What somebody should look at."""
-        now = self._wall()
+        now = self.now()
         records = [record for record in await self.store.all() if record.state(now) in ("active", "not-yet")]
         used = await self.store.used(record.id for record in records)
         return [
@@ -246,17 +247,17 @@ class Issuing:
             hash=kept,
             pepper=pepper,
             environment=key.environment,
-            created_at=self._wall(),
+            created_at=self.now(),
             created_by=actor,
             **fields,
         )
 
     async def _put(self, record: KeyRecord, expected: KeyRecord | None, actor: str, action: str, detail: str) -> None:
-        entry = AuditEntry(self._wall(), actor, action, record.id, detail)
+        entry = AuditEntry(self.now(), actor, action, record.id, detail)
         if not await self.store.put(record, expected, entry):
             raise NotPossible("somebody else has just changed this key")
         # New keys too: gateways may remember that there is none of this id.
-        await self.store.revoke([f"key:{record.id}"], self._wall())
+        await self.store.revoke([f"key:{record.id}"], self.now())
 
 
 def asked(config: GatewayConfig) -> frozenset[str]:
