@@ -6,6 +6,7 @@ live decision is refused on any of them, nobody without one is let in, and nothi
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -27,6 +28,8 @@ OUT = 4.0
 """Seconds of an outage: enough for all clocks but the last one to end, and for asking to pause."""
 
 CLOCKS = f"{{fresh: {FRESH:g}s, revalidate: {REVALIDATE:g}s, stale-if-error: {STALE:g}s, deny: 1s}}"
+
+OPERATOR = "o" * 40
 
 WAYS = ["introspection", "forward-auth"]
 
@@ -108,7 +111,7 @@ def world(origin, provider, tmp_path_factory):
     idp = f"http://127.0.0.1:{provider.port}"
     text = f"""
 gateway: {{workers: 2, drain: 5s}}
-admin: {{address: "127.0.0.1:0"}}
+admin: {{address: "127.0.0.1:0", tokens: {{ops: {{secret: {OPERATOR}, scopes: [revoke]}}}}}}
 access-log: {{path: "off"}}
 listeners:
   - {{name: public, address: "127.0.0.1:0"}}
@@ -271,6 +274,21 @@ def test_routes_say_for_whom_old_decisions_will_do(well, way):
     assert status("read-only", "GET") == {200} if way == "introspection" else {200, 503}
     assert status("read-only", "POST") == {503}
     assert status("never", "GET") == {503}
+
+
+@pytest.mark.parametrize(("way", "name"), [("introspection", "tokens"), ("forward-auth", "cookies")])
+def test_a_revocation_holds_on_every_worker_within_a_second_also_in_an_outage(well, way, name):
+    revoked, other = f"good-revoked-{way}", f"good-other-{way}"
+    assert well.statuses(way, revoked) == well.statuses(way, other) == {200}
+    well.provider.fail("killed")
+    assert well.statuses(way, revoked) == {200}
+    admin = well.gw.wait_log(r'Admin on ([^\s"]+)').group(1)
+    order = json.dumps({"provider": name, "subject": revoked}).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {OPERATOR}"}
+    assert fetch(admin, "/api/revocations", "POST", order, headers).status == 200
+    time.sleep(1)
+    assert well.statuses(way, revoked) == {503}
+    assert well.statuses(way, other) == {200}
 
 
 @pytest.mark.parametrize("way", WAYS)
