@@ -13,6 +13,8 @@ from suuupra_gateway.auth.certificate import ClientCertificate
 from suuupra_gateway.auth.forward import ForwardAuthCredential
 from suuupra_gateway.auth.introspection import IntrospectionCredential
 from suuupra_gateway.auth.keycredential import KeyCredential
+from suuupra_gateway.auth.sessioncredential import SessionCredential
+from suuupra_gateway.cli import main
 from suuupra_gateway.config.decode import decode, gateway_model
 from suuupra_gateway.config.findings import ConfigErrors
 from suuupra_gateway.config.model import StoreSpec, UpstreamSpec
@@ -20,12 +22,14 @@ from suuupra_gateway.config.source import Document
 from suuupra_gateway.filters.auth import Auth
 from suuupra_gateway.filters.base import Phase
 from suuupra_gateway.filters.catalog import kinds
+from suuupra_gateway.filters.renewal import RenewingAuth
 from suuupra_gateway.http.message import RequestHead
-from suuupra_gateway.identity import Counting, KeyRingSpec, Sharing, register
+from suuupra_gateway.identity import Counting, KeyRingSpec, LoginParts, Sharing, register
 from suuupra_gateway.memory import MemoryExchange
 from suuupra_gateway.net.sweep import Sweep
 from suuupra_gateway.plan import compile_plan, draft
 from suuupra_gateway.residents import Residents
+from suuupra_gateway.routing.resource import RouteResource
 from suuupra_gateway.trace import examine
 from suuupra_gateway.upstreams.upstream import Upstream
 
@@ -216,6 +220,81 @@ def test_without_a_place_nothing_is_shared(tree):
     process.residents.close()
 
 
+# -- logins -----------------------------------------------------------------------------------------------------------
+
+
+def login(uri="https://app.example/cb", **more):
+    session = {"keys": ["s" * 40], **more}
+    return {"provider": "found", "client-id": "gw", "client-secret": "x" * 16, "redirect-uri": uri, "session": session}
+
+
+FOUND = {"found": {"issuer": "https://id.example", "audiences": ["gw"]}}
+BROWSERS = {"any": [{"session": {"login": "web"}}]}
+
+
+def test_routes_for_browsers_renew_sessions_and_bring_the_endpoints_of_the_login(tree):
+    plan = plan_of(tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login()}))
+    (guard,) = plan.routes["r"].filters
+    assert isinstance(guard, RenewingAuth)
+    assert isinstance(guard.credentials[0], SessionCredential)
+    found = {
+        (method, path): plan.table.match(RequestHead(method, path, [], host=b"app.example")).name
+        for method, path in [
+            (b"GET", b"/cb"),
+            (b"GET", b"/_login/logout"),
+            (b"POST", b"/_login/logout"),
+            (b"POST", b"/_login/backchannel-logout"),
+        ]
+    }
+    assert list(found.values()) == [
+        "login:web:callback",
+        "login:web:logout",
+        "login:web:logout",
+        "login:web:backchannel-logout",
+    ]
+    assert set(plan.own.values()) == {("identity", "logins", "web")}
+    target = plan.routes["login:web:callback"].spec.target
+    assert (target.kind, target.spec.endpoint) == ("login", "callback")
+    elsewhere = plan.table.match(RequestHead(b"GET", b"/cb", [], host=b"other.example"))
+    assert not isinstance(elsewhere, RouteResource)
+
+
+@pytest.mark.parametrize(
+    ("uri", "host", "path"),
+    [
+        ("http://[::1]:8080/cb", b"[::1]", b"/cb"),
+        ("http://127.0.0.1:8080/cb", b"127.0.0.1", b"/cb"),
+        ("https://app.example", b"app.example", b"/"),
+    ],
+)
+def test_logins_come_back_to_any_host(tree, uri, host, path):
+    plan = plan_of(tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login(uri)}))
+    assert plan.table.match(RequestHead(b"GET", path, [], host=host)).name == "login:web:callback"
+
+
+def test_logins_outlive_plans_and_have_their_endpoints_though_no_route_asks_for_them(tree):
+    process = Process()
+    first = process.reload(tree(providers=FOUND, logins={"web": login()}))
+    made = [process.residents.claim(spec) for spec in first.claims if isinstance(spec, LoginParts)]
+    assert len(made) == 1
+    second = process.reload(tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login()}))
+    assert [process.residents.claim(spec) for spec in second.claims if isinstance(spec, LoginParts)] == made
+    third = process.reload(
+        tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login()}, gateway={"store": "redis://127.0.0.1:1/0"})
+    )
+    (stored,) = [process.residents.claim(spec) for spec in third.claims if isinstance(spec, LoginParts)]
+    assert stored is not made[0]
+    assert stored.redis is not None
+    process.residents.close()
+
+
+def test_a_login_that_cannot_be_made_is_called_that(tree):
+    broken = tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login(store="redis")})
+    known = kinds()
+    with pytest.raises(ConfigErrors, match=r"identity\.logins: login web keeps sessions in Redis"):
+        draft(gateway_model(known).model_validate(broken), known)
+
+
 # -- signed statements ------------------------------------------------------------------------------------------------
 
 
@@ -296,3 +375,24 @@ def test_keys_that_sign_are_read_before_anybody_serves(tree, assertion, keys):
     with pytest.raises(ConfigErrors, match=r"identity\.assertion\.keys: .*holds no private key in PEM") as caught:
         draft(config, known)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_routes_that_nobody_has_written_are_listed_with_what_needs_them(tree, assertion, tmp_path, capsys):
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        json.dumps(tree(route(auth=BROWSERS), providers=FOUND, logins={"web": login()}, assertion=assertion))
+    )
+    assert main(["routes", str(file)]) == 0
+    listed = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert listed.keys() == {
+        "r",
+        "identity:keys",
+        "login:web:callback",
+        "login:web:logout",
+        "login:web:backchannel-logout",
+    }
+    assert listed["login:web:callback"] == "login"
+    assert main(["routes", "--json", str(file)]) == 0
+    described = {each["route"]: each for each in json.loads(capsys.readouterr().out)}
+    assert described["login:web:logout"]["target"] == {"login": {"name": "web", "endpoint": "logout"}}
+    assert described["identity:keys"]["where"].startswith(str(file))
