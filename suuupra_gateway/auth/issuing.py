@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from suuupra_gateway.auth.apikey import ApiKey, Peppers, find, make, masked
-from suuupra_gateway.auth.keyorder import KeyOrder
+from suuupra_gateway.auth.keyorder import BadOrder, KeyOrder, plain
 from suuupra_gateway.auth.keystore import AuditEntry, IKeyStore, KeyRecord, Usage
 from suuupra_gateway.config.model import ApiKeysSpec, AuthSpec, GatewayConfig
 
@@ -29,6 +29,8 @@ SOON: Final = 14 * 86400.0
 UNUSED: Final = 90 * 86400.0
 """Seconds without use after which an audit speaks of a key."""
 
+
+_WORDS: Final = {"not-yet": "not good yet"}
 
 _TIMES: Final = ("not_before", "expires_at")
 
@@ -143,7 +145,7 @@ class Issuing:
         if not 0 <= overlap <= LONGEST_OVERLAP:
             raise NotPossible(f"an overlap is at most {LONGEST_OVERLAP / 86400:.0f} days")
         if old.state(now) != "active":
-            raise NotPossible(f"the key is {old.state(now)}")
+            raise NotPossible(f"the key is {_WORDS.get(old.state(now), old.state(now))}")
         if old.rotated_to:
             raise NotPossible(f"the key has been replaced by {old.rotated_to} already")
         key = make(self.spec.environment)
@@ -168,8 +170,11 @@ class Issuing:
         End a key at once, on all gateways. Doing it twice does no harm.
 
         :raises NoSuchKey: there is none.
+        :raises BadOrder: ``why`` cannot be kept.
         :raises StoreUnavailable: it may still be good.
         """
+        if not plain(why):
+            raise BadOrder("a reason has at most 200 visible characters")
         while True:
             old = await self.record(id)
             if old.status == "revoked":

@@ -57,12 +57,12 @@ class KeyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "it must say whose it is"
         for name in ("owner", "name", "tenant", "tier"):
             text: str = getattr(self, name)
-            if not _plain(text):
+            if not plain(text):
                 yield f"{name} must be at most {LONGEST} visible characters"
         for what, pairs in (("limits", self.limits), ("notes", self.notes)):
             if len(pairs) > _MOST_PAIRS:
                 yield f"{what} are at most {_MOST_PAIRS}"
-            elif not all(len(name) <= LONGEST and _NAME(name) and _plain(text) for name, text in pairs.items()):
+            elif not all(len(name) <= LONGEST and _NAME(name) and plain(text) for name, text in pairs.items()):
                 yield (
                     f"{what} need names of letters, digits, dots, dashes and underscores, "
                     f"and texts of at most {LONGEST} visible characters"
@@ -86,7 +86,8 @@ class KeyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "it would be over before it begins"
 
 
-def _plain(text: str) -> bool:
+def plain(text: str) -> bool:
+    """Whether a text may be kept: it is short, and shown somewhere, it shows and does nothing else."""
     return len(text) <= LONGEST and text.isprintable() and text == text.strip()
 
 

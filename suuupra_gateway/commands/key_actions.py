@@ -1,5 +1,8 @@
 """
 What ``suuupra-gateway keys`` does, once there is a store. Each returns an exit status.
+
+Standard output has what was asked for, for people or as JSON; what else there is to say goes to standard error, so that
+``KEY=$(suuupra-gateway keys create …)`` is the key.
 """
 
 from __future__ import annotations
@@ -7,14 +10,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
+from suuupra_gateway.auth.apikey import LONGEST
 from suuupra_gateway.commands.console import BOLD, DIM, GREEN, RED, YELLOW, Console
 
 if TYPE_CHECKING:
     from suuupra_gateway.auth.issuing import Issued, Issuing
     from suuupra_gateway.auth.keystore import KeyRecord
     from suuupra_gateway.config.model import GatewayConfig
+
+_PIECE = 1024 * 1024
 
 _STYLES = {"active": GREEN, "not-yet": YELLOW, "replaced": DIM, "expired": DIM, "revoked": RED}
 
@@ -23,7 +30,7 @@ async def create(issuing: Issuing, options: argparse.Namespace, console: Console
     """Make a key."""
     from suuupra_gateway.auth.keyorder import KeyOrder
 
-    now = time.time()
+    now = issuing.now()
     order = KeyOrder(
         owner=options.owner,
         name=options.name,
@@ -39,27 +46,27 @@ async def create(issuing: Issuing, options: argparse.Namespace, console: Console
         notes=dict(options.note),
     )
     issued = await issuing.create(options.actor, order)
-    _tell_issued(issued, options, console)
+    _tell_issued(issued, now, options, console)
     return 0
 
 
-def _tell_issued(issued: Issued, options: argparse.Namespace, console: Console) -> None:
+def _tell_issued(issued: Issued, now: float, options: argparse.Namespace, console: Console) -> None:
     from suuupra_gateway.auth.issuing import shown
 
-    text = issued.key.text.decode("ascii")
+    record, text = issued.record, issued.key.text.decode("ascii")
     if options.json:
-        console.say_json({**shown(issued.record, time.time()), "key": text})
+        console.say_json({**shown(record, now), "key": text})
         return
     console.say(console.styled(text, BOLD))
-    if sys.stdout.isatty():
-        console.complain("This is the only time that it is shown; what is kept is a hash.")
+    console.complain(f"Key {record.id} of {record.owner}, good {_good(record, now)}.")
+    console.complain("It is shown this once: what is kept is a hash. Give it to its owner on a safe way.")
 
 
-async def list(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
+async def overview(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
     """List keys."""
     from suuupra_gateway.auth.issuing import shown
 
-    now = time.time()
+    now = issuing.now()
     records = [
         record
         for record in await issuing.store.all()
@@ -71,7 +78,7 @@ async def list(issuing: Issuing, options: argparse.Namespace, console: Console, 
         console.say_json([shown(record, now, used.get(record.id, 0.0)) for record in records])
         return 0
     if not records:
-        console.say("no keys" if options.all else "no keys that are good; --all shows the others too")
+        console.say("no keys" if options.all else "no keys that are good (--all shows those that are over, too)")
         return 0
     rows = [
         (
@@ -85,7 +92,7 @@ async def list(issuing: Issuing, options: argparse.Namespace, console: Console, 
         )
         for record in records
     ]
-    console.say_table(("id", "owner", "name", "state", "ends", "last used", "scopes"), rows)
+    console.say_table(("ID", "OWNER", "NAME", "STATE", "ENDS", "LAST USED", "SCOPES"), rows)
     return 0
 
 
@@ -95,7 +102,7 @@ async def show(issuing: Issuing, options: argparse.Namespace, console: Console, 
 
     from suuupra_gateway.auth.issuing import shown
 
-    now = time.time()
+    now = issuing.now()
     record = await issuing.record(options.id)
     used = (await issuing.store.used([record.id])).get(record.id, 0.0)
     usage = await issuing.usage(record.id)
@@ -134,7 +141,7 @@ async def show(issuing: Issuing, options: argparse.Namespace, console: Console, 
     if usage:
         console.say()
         console.say_table(
-            ("used from", "by", "first", "last"),
+            ("USED FROM", "BY", "FIRST", "LAST"),
             [(each.client, each.agent or "-", _date(each.first), _ago(each.last, now)) for each in usage],
         )
     return 0
@@ -143,13 +150,11 @@ async def show(issuing: Issuing, options: argparse.Namespace, console: Console, 
 async def rotate(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
     """Replace a key."""
     issued = await issuing.rotate(options.id, options.actor, options.overlap)
-    _tell_issued(issued, options, console)
+    _tell_issued(issued, issuing.now(), options, console)
     if not options.json:
         old = await issuing.record(options.id)
-        console.complain(
-            f"{old.id} goes on to work until {_date(old.overlap_until)}; "
-            f"`suuupra-gateway keys show {old.id}` shows who still uses it"
-        )
+        console.complain(f"Key {old.id} goes on to work until {_date(old.ends())}.")
+        console.complain(f"Who still uses it: suuupra-gateway keys show --config {options.config} {old.id}")
     return 0
 
 
@@ -159,42 +164,38 @@ async def revoke(issuing: Issuing, options: argparse.Namespace, console: Console
 
     record = await issuing.revoke(options.id, options.actor, options.why)
     if options.json:
-        console.say_json(shown(record, time.time()))
+        console.say_json(shown(record, issuing.now()))
     else:
-        console.say(f"{record.id} of {record.owner} is revoked")
+        console.say(f"Key {record.id} of {record.owner} is revoked.")
     return 0
 
 
 async def check(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
-    """Find keys in standard input; 1 if one is real."""
-    found = await issuing.check(sys.stdin.buffer.read())
-    now = time.time()
-    results = []
-    for leak in found:
-        key, record, real = leak.key, leak.record, leak.real
-        state = record.state(now) if real and record is not None else "not one of ours"
-        if options.revoke and real and state not in ("revoked",):
-            await issuing.revoke(key.id, options.actor, "found by keys check")
-            state = "revoked now"
-        results.append(
-            {
-                "key": key.masked,
-                "id": key.id,
-                "real": real,
-                "state": state,
-                "owner": record.owner if real and record else "",
-            }
-        )
+    """Find keys in standard input; 1 if one of them is good."""
+    leaks = {leak.key.text: leak for text in _read(sys.stdin.buffer) for leak in await issuing.check(text)}
+    results: list[dict[str, object]] = []
+    for leak in leaks.values():
+        result = leak.shown(issuing.now())
+        if options.revoke and leak.real and result["state"] != "revoked":
+            await issuing.revoke(leak.key.id, options.actor, "found by keys check")
+            result = {**result, "state": "revoked"}
+        results.append(result)
     if options.json:
         console.say_json(results)
     elif not results:
         console.say("no keys found")
     else:
-        console.say_table(
-            ("key", "id", "state", "owner"),
-            [(str(each["key"]), str(each["id"]), str(each["state"]), str(each["owner"])) for each in results],
-        )
-    return 1 if any(each["real"] for each in results) else 0
+        rows = [[str(each[name] or "not ours") for name in ("masked", "id", "state", "owner")] for each in results]
+        console.say_table(("KEY", "ID", "STATE", "OWNER"), rows)
+    return 1 if any(each["state"] in ("active", "not-yet") for each in results) else 0
+
+
+def _read(stream: BinaryIO) -> Iterator[bytes]:
+    """Standard input in pieces that overlap by more than a key: nobody says how long it is."""
+    rest = b""
+    while piece := stream.read(_PIECE):
+        yield rest + piece
+        rest = (rest + piece)[-LONGEST:]
 
 
 async def audit(issuing: Issuing, options: argparse.Namespace, console: Console, config: GatewayConfig) -> int:
@@ -208,7 +209,7 @@ async def audit(issuing: Issuing, options: argparse.Namespace, console: Console,
             console.say_json([msgspec.to_builtins(entry) for entry in entries])
         else:
             console.say_table(
-                ("when", "who", "what", "key", "detail"),
+                ("WHEN", "WHO", "WHAT", "KEY", "DETAIL"),
                 [(_date(each.at), each.actor, each.action, each.id, each.detail) for each in entries],
             )
         return 0
@@ -217,7 +218,7 @@ async def audit(issuing: Issuing, options: argparse.Namespace, console: Console,
         console.say_json([attrs.asdict(finding) for finding in findings])
     elif findings:
         console.say_table(
-            ("key", "owner", "flaw", "why"), [(each.id, each.owner, each.flaw, each.why) for each in findings]
+            ("KEY", "OWNER", "FLAW", "WHY"), [(each.id, each.owner, each.flaw, each.why) for each in findings]
         )
     else:
         console.say("nothing to look at")
@@ -230,6 +231,11 @@ def _date(at: float) -> str:
 
 def _end(record: KeyRecord) -> str:
     return _date(record.ends()) if record.ends() else "never"
+
+
+def _good(record: KeyRecord, now: float) -> str:
+    start = f"from {_date(record.not_before)} " if record.not_before > now else ""
+    return f"{start}until {_date(record.ends())}" if record.ends() else f"{start}for ever"
 
 
 def _ago(at: float, now: float) -> str:

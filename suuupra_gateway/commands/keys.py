@@ -12,12 +12,20 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from suuupra_gateway.auth.keyorder import plain
 from suuupra_gateway.commands import key_actions
 from suuupra_gateway.commands.console import Console
 
 if TYPE_CHECKING:
     from suuupra_gateway.auth.issuing import Issuing
     from suuupra_gateway.config.model import GatewayConfig
+
+STATUS = """\
+exit status:
+  0  it was done
+  1  it was not; or `check` has found a key that is good, or `audit` one that somebody should look at
+  2  the command line is wrong
+"""
 
 PATIENCE = 3.0
 """Seconds for a store to be there."""
@@ -55,16 +63,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
 
     def action(name: str, about: str, run: Callable[..., Any], *, id: bool = False) -> argparse.ArgumentParser:
-        made = actions.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        made = actions.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=STATUS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         made.add_argument("--config", metavar="FILE", required=True, help="the gateway's configuration")
         made.add_argument("--json", action="store_true", help="write JSON")
         made.add_argument(
-            "--as", dest="actor", metavar="WHO", default="", help="who does it, for the audit log (default: you)"
+            "--as",
+            dest="actor",
+            metavar="WHO",
+            type=_visible,
+            default="",
+            help="who does it, for the audit log (default: you)",
         )
         if id:
-            made.add_argument(
-                "id", metavar="ID", type=_id, help="id of the key; the key itself or its masked form will do too"
-            )
+            made.add_argument("id", metavar="ID", type=_id, help="id of the key, as `keys list` shows it")
         made.set_defaults(act=run)
         return made
 
@@ -95,7 +112,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expires", metavar="PERIOD", type=_period, help="how long it is good, such as 90d (default: for ever)"
     )
     create.add_argument(
-        "--not-before", metavar="PERIOD", type=_period, help="from when it is good, such as 1h from now"
+        "--not-before",
+        metavar="PERIOD",
+        type=_period,
+        help="in how long it begins to be good, such as 1h (default: now)",
     )
     create.add_argument("--tier", metavar="TIER", default="", help="which tier of limits holds")
     create.add_argument(
@@ -110,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--note", metavar="NAME=TEXT", type=_pair, action="append", default=[], help="anything else; may be repeated"
     )
 
-    every = action("list", "list keys", key_actions.list)
+    every = action("list", "list keys", key_actions.overview)
     every.add_argument("--owner", metavar="WHO", help="only of this owner")
     every.add_argument("--all", action="store_true", help="those that are over too")
 
@@ -138,18 +158,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     audit = action("audit", "find keys that somebody should look at", key_actions.audit)
     audit.add_argument("--log", action="store_true", help="show what was done with keys instead")
-    audit.add_argument("--limit", metavar="N", type=int, default=50, help="how many entries of the log (default: 50)")
+    audit.add_argument(
+        "--limit", metavar="N", type=_count, default=50, help="how many entries of the log (default: 50)"
+    )
+
+
+def _visible(text: str) -> str:
+    if not plain(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of at most 200 visible characters")
+    return text
 
 
 def _id(text: str) -> str:
+    # Somebody who has only the key in hand may paste it: then it is in their shell's history, and most likely to be revoked.
     found = re.fullmatch(r"(?:sgk_[a-z0-9]{1,12}_)?([0-9A-Za-z]{12})(?:_.*)?", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no id of a key: these have 12 letters and digits")
     return found[1]
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 10000")
+    return int(text)
+
+
 def run(options: argparse.Namespace, console: Console) -> int:
-    """0; 1 if it could not be done, or an audit or a check found something."""
+    """See `STATUS`."""
     from suuupra_gateway.config.decode import decode
     from suuupra_gateway.config.findings import ConfigErrors
     from suuupra_gateway.config.source import load
@@ -163,7 +198,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             console.complain_of(error)
         return 1
     if config.identity.api_keys is None:
-        console.complain(f"{options.config}: there are no API keys here: say something under identity.api-keys")
+        console.complain(f"{options.config}: identity: there are no API keys here: add api-keys with peppers")
         return 1
     options.actor = options.actor or _whoami()
     return _in_reactor(lambda reactor: _with_store(reactor, config, options, console))
@@ -206,7 +241,10 @@ async def _with_store(reactor: Any, config: GatewayConfig, options: argparse.Nam
     assert keys is not None
     file = keys_file(keys, config.gateway)
     if config.gateway.store is None and not file:
-        console.complain("nobody says where keys are kept: gateway.store, gateway.state-dir or identity.api-keys.file")
+        console.complain(
+            f"{options.config}: identity.api-keys: there is nowhere to keep API keys: "
+            "add gateway.store (Redis), gateway.state-dir (such as /var/lib/suuupra-gateway), or file here"
+        )
         return 1
     store, close = lasting(config.gateway.store, file, reactor)
     try:
@@ -216,7 +254,9 @@ async def _with_store(reactor: Any, config: GatewayConfig, options: argparse.Nam
         assert issuing is not None
         return await act(issuing, options, console, config)
     except NoSuchKey as error:
-        console.complain(f"there is no key {error}; `suuupra-gateway keys list` shows which there are")
+        console.complain(
+            f"there is no key {error}; which there are: suuupra-gateway keys list --all --config {options.config}"
+        )
     except (NotPossible, BadOrder) as error:
         console.complain(str(error))
     except (StoreUnavailable, StoreError) as error:
