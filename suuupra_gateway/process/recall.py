@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -167,11 +167,13 @@ class Recall:
         store = self.store(config)
         if store is not None:
             await store.revoke(named, at)
-        try:
-            await DeferredList(told).addTimeout(PATIENCE, self._reactor)
-        except TimeoutError:
-            self.log.warn("A worker does not answer, and may not know yet of what was revoked")
+        await DeferredList(told).addTimeout(PATIENCE, self._reactor, onTimeoutCancel=self._late)
         return config.gateway.store is not None
+
+    def _late(self, result: object, seconds: float) -> None:
+        self.log.warn(
+            "A worker does not answer within {seconds} s, and may not know yet what was revoked", seconds=seconds
+        )
 
     def _know(self, revocation: Revocation) -> None:
         known = self._known
