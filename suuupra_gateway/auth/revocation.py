@@ -107,8 +107,6 @@ class RevocationFeed:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
-        if self._stopped:
-            return
         looked: Deferred[Mapping[str, float]] = self._store.revocations(self._since - SLACK)
         looked.addCallback(self._found).addErrback(self._failed)
 
@@ -138,7 +136,7 @@ class RevocationFeed:
         self._again(self._poll if self._redis is None else 1.0)
 
     def _again(self, seconds: float) -> None:
-        if not self._stopped and self._call is None:
+        if self._call is None:
             self._call = self._reactor.callLater(seconds, self._look)
 
     def _hear(self, tags: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -139,11 +139,12 @@ class Connection(txredisapi.HiredisProtocol):  # type: ignore[misc]  # txredisap
 
     def _take(self, reply: object, done: Deferred[Any]) -> None:
         if isinstance(reply, Exception):
-            word = str(reply).partition(" ")[0]
+            why = str(reply).partition(", with args ")[0]  # of an unknown command, such as AUTH with its password
+            word = why.partition(" ")[0]
             if word in _ELSEWHERE:
-                self.drop(str(reply))
+                self.drop(why)
             unavailable = word in _ELSEWHERE or word in _UNABLE
-            done.errback(StoreUnavailable(str(reply)) if unavailable else StoreError(str(reply)))
+            done.errback(StoreUnavailable(why) if unavailable else StoreError(why))
         else:
             done.callback(reply)
         if self._leaving and not self._pending:
@@ -277,12 +278,15 @@ class Link:
 
     def _made(self, connection: Any) -> None:
         self._dialing = None
+        if not self._wanted:
+            connection.drop("it is not needed any more")  # cancelled too late
+            return
         Deferred.fromCoroutine(self._greet(connection)).addErrback(self._unwelcome, connection)
 
     def _unreachable(self, failure: Failure) -> None:
         self._dialing = None
         self._held = None
-        if not isinstance(failure.value, CancelledError):
+        if self._wanted:
             self._complain(failure.getErrorMessage())
             self._again()
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.logger import formatEvent, globalLogPublisher
 
 from suuupra_gateway.config.store import StoreSpec
 from suuupra_gateway.config.units import Duration, Secret
@@ -272,6 +273,21 @@ async def a_password_that_becomes_right_is_taken(stage):
         async with client(stage, running.url, password=Secret("old")) as other:
             await other.call("CONFIG", "SET", "requirepass", "new")
         await until(stage, lambda: redis.available, seconds=4)
+
+
+async def passwords_are_in_no_log(stage):
+    stage.expected.append("cannot be used")
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    secret = Secret("unspeakable")
+    for running in (server(stage), server(stage, "--rename-command", "AUTH", "")):
+        async with client(stage, running.url, there=False, user="gateway", password=secret):
+            await stage.sleep(0.2)
+    globalLogPublisher.removeObserver(logged.append)
+    texts = [formatEvent(event) for event in logged]
+    assert "cannot be used: WRONGPASS" in texts[0]
+    assert texts[1].endswith("cannot be used: ERR unknown command 'AUTH'")
+    assert "unspeakable" not in str(logged)
 
 
 async def databases_are_chosen(stage):
