@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from suuupra_gateway.auth.apikey import LONGEST
 from suuupra_gateway.commands.console import BOLD, DIM, GREEN, RED, YELLOW, Console
 
 if TYPE_CHECKING:
@@ -192,6 +191,8 @@ async def check(issuing: Issuing, options: argparse.Namespace, console: Console,
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:
     """Standard input in pieces that overlap by more than a key: nobody says how long it is."""
+    from suuupra_gateway.auth.apikey import LONGEST
+
     rest = b""
     while piece := stream.read(_PIECE):
         yield rest + piece

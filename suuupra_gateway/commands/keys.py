@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from suuupra_gateway.auth.keyorder import plain
 from suuupra_gateway.commands import key_actions
 from suuupra_gateway.commands.console import Console
 
@@ -164,6 +163,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _visible(text: str) -> str:
+    from suuupra_gateway.auth.keyorder import plain
+
     if not plain(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not of at most 200 visible characters")
     return text
@@ -240,12 +241,7 @@ async def _with_store(reactor: Any, config: GatewayConfig, options: argparse.Nam
     keys = config.identity.api_keys
     assert keys is not None
     file = keys_file(keys, config.gateway)
-    if config.gateway.store is None and not file:
-        console.complain(
-            f"{options.config}: identity.api-keys: there is nowhere to keep API keys: "
-            "add gateway.store (Redis), gateway.state-dir (such as /var/lib/suuupra-gateway), or file here"
-        )
-        return 1
+    assert config.gateway.store is not None or file, "decoding sees to that"
     store, close = lasting(config.gateway.store, file, reactor)
     try:
         await ready(store, reactor, PATIENCE)

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
@@ -328,3 +329,14 @@ def test_two_command_lines_at_once_do_no_harm(world):
     assert {entry["id"] for entry in world.json("list")} == {entry["id"] for entry in made}
     assert (world.directory / "state").stat().st_mode & 0o777 == 0o700
     assert (world.directory / "state/api-keys.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("world", ["file"], indirect=True)
+def test_what_root_makes_belongs_to_whoever_the_gateway_is(world):
+    world.file.write_text(world.text)
+    state = world.directory / "state"
+    state.mkdir(mode=0o700)
+    owner = 4711 if os.geteuid() == 0 else os.geteuid()
+    os.chown(state, owner, -1)
+    world.keys("create", "--owner", "ann")
+    assert {file.stat().st_uid for file in state.iterdir()} == {owner}
