@@ -79,7 +79,7 @@ def test_rubbish_is_refused(guard, token):
         {"key": ec.generate_private_key(ec.SECP256R1())},
         {"key": "secret-of-32-bytes-0123456789abcdef", "algorithm": "HS256"},
     ],
-    ids=lambda change: " ".join(change),
+    ids=" ".join,
 )
 def test_what_the_gateway_did_not_say_to_us_now_is_refused(guard, signing, change):
     assert guard.admit({HEADER: [signing.forged()]}).subject == "alice", "the forger knows the craft"
