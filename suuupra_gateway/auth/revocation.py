@@ -84,7 +84,7 @@ class RevocationFeed:
     def _message(self, channel: str, event: bytes) -> None:
         try:
             revocation = msgspec.json.decode(event, type=Revocation)
-        except msgspec.DecodeError:
+        except ValueError:  # no UTF-8 is one too
             self.log.error("A revocation cannot be read; what was revoked is looked up")
             self._look()
             return

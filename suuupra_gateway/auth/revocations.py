@@ -91,7 +91,7 @@ class Revocations:
     def _some(self, event: bytes) -> None:
         try:
             revocation = _event(event)
-        except msgspec.DecodeError:
+        except ValueError:  # no UTF-8 is one too
             self.log.error("A revocation cannot be read; everything is asked anew")
             revocation = Revocation((EVERYTHING,), 0.0)
         self._take(revocation)
@@ -99,7 +99,7 @@ class Revocations:
     def _all(self, value: bytes) -> None:
         try:
             recent = _value(value)
-        except msgspec.DecodeError:
+        except ValueError:  # no UTF-8 is one too
             self.log.error("The list of revocations cannot be read")
             return
         news = {tag: at for tag, at in recent.tags.items() if self._marks.get(tag, -1.0) < at}
