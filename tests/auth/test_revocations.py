@@ -84,7 +84,51 @@ def test_everything_is_doubted_but_nothing_is_revoked_by_a_star(stage):
     assert not stage.revocations.revoked((EVERYTHING, "a"), 0.0)
 
 
-@pytest.mark.parametrize("event", [b"", b"{", b"[]", b'{"tags": ["\xff"], "at": 1}', b"\xff\xfe"])
-def test_an_event_that_nobody_can_read_lets_everything_be_asked_anew(stage, event):
+@pytest.mark.parametrize("event", [b"", b"{", b'{"tags": "a", "at": 1}', b"[]", b'{"tags": ["\xff"], "at": 1}'])
+def test_after_an_event_that_nobody_can_read_everything_is_doubted(stage, event):
     stage.board.tell(TOPIC, event)
     assert stage.heard == [frozenset({EVERYTHING})]
+
+
+def test_of_all_that_is_known_only_news_are_told(stage):
+    stage.event("a", at=100.0)
+    stage.value(a=100.0, b=50.0)
+    stage.value(a=100.0, b=50.0)
+    stage.value(a=99.0, b=51.0)
+    assert stage.heard == [frozenset({"a"}), frozenset({"b"}), frozenset({"b"})]
+    assert stage.revocations.revoked(("a",), 100.0)
+
+
+def test_a_worker_that_comes_later_knows(stage):
+    stage.value(a=100.0)
+    late = Revocations(stage.board)
+    assert late.revoked(("a",), 100.0)
+
+
+def test_a_list_that_nobody_can_read_changes_nothing(stage):
+    stage.event("a", at=100.0)
+    stage.board.publish(TOPIC, b"{")
+    assert stage.heard == [frozenset({"a"})]
+    assert stage.revocations.revoked(("a",), 100.0)
+
+
+def test_who_revokes_acts_at_once_and_tells_the_others(stage):
+    other = Revocations(stage.board)
+    stage.revocations.revoke(["a"], 100.0)
+    assert stage.heard[0] == frozenset({"a"})
+    assert other.revoked(("a",), 100.0)
+
+
+def test_an_older_revocation_takes_none_back(stage):
+    stage.event("a", at=100.0)
+    stage.event("a", at=50.0)
+    assert stage.revocations.revoked(("a",), 100.0)
+
+
+def test_of_too_many_the_ones_told_of_first_are_forgotten(stage, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 3)
+    for tag in "abc":
+        stage.event(tag, at=100.0)
+    stage.event("a", at=101.0)
+    stage.event("d", at=100.0)
+    assert [tag for tag in "abcd" if stage.revocations.revoked((tag,), 0.0)] == ["a", "c", "d"]
