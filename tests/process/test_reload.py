@@ -2,13 +2,22 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from suuupra_gateway.config.source import Document
 from suuupra_gateway.process.fleet import Fleet
-from suuupra_gateway.process.generation import Loaded, PlanFiles, installed_release, load, slots, workers
+from suuupra_gateway.process.generation import (
+    Loaded,
+    PlanFiles,
+    installed_release,
+    load,
+    remove_orphan,
+    slots,
+    workers,
+)
 from suuupra_gateway.process.reload import ReloadFailed, Reloading
 from suuupra_gateway.process.sockets import bind
 from tests.process.rig import Yard, configuration
@@ -231,6 +240,24 @@ def test_other_files_in_the_directory_are_left_alone(tmp_path):
     files.write(1, Document.from_tree({}))
     files.close()
     assert os.listdir(tmp_path) == ["admin.sock"]
+
+
+def test_workers_whose_supervisor_was_killed_remove_the_private_directory_with_all_that_lies_there():
+    files = PlanFiles("", {})
+    plan = Path(files.directory) / "plan-1.json"
+    plan.touch()
+    (plan.parent / "decisions.mdb").touch()
+    remove_orphan(str(plan))
+    remove_orphan(str(plan))  # the next worker
+    assert not plan.parent.exists()
+
+
+def test_workers_whose_supervisor_was_killed_leave_a_directory_that_is_not_their_own(tmp_path):
+    plan, other = tmp_path / "plan-1.json", tmp_path / "decisions.mdb"
+    plan.touch()
+    other.touch()
+    remove_orphan(str(plan))
+    assert (plan.exists(), other.exists()) == (False, True)
 
 
 def test_the_installed_release_is_read_from_disk():
