@@ -110,7 +110,7 @@ class ForwardAuth:
             # Everybody without credentials would be one and the same caller, and would get each other's login attempts.
             return answer(self._decisions.once(ask))
         # A decision must depend on nothing that the service sees and the key does not hold, unless the configuration says so.
-        parts = [b"GET" if head.method == b"HEAD" else head.method]
+        parts = [head.method]  # HEAD is not GET: the service is told which, and may let in the one and not the other
         for pair in shown:
             parts += pair
         parts.append(b"")
