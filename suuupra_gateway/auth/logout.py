@@ -140,9 +140,12 @@ class Logout:
         try:
             claims = await login.provider.claims_of(text, audience=login.spec.client_id, types=_TYPES, required=False)
             token = LogoutToken.of(claims, login.wall())
-            if await login.sessions.first(f"logout:{token.id}", _AGAIN):
+            done = f"logout:{token.id}"
+            if not await login.sessions.seen(done):
                 ids = await login.sessions.end_all(token.subject, token.sid)
                 await login.revoke(self._tags(token, ids))
+                # Only now: what failed half-way is told again, and must not be taken for done.
+                await login.sessions.first(done, _AGAIN)
         except (TokenError, ProtocolError) as error:
             exchange.outcome.auth = error.reason
             self.log.warn("A logout told to {login} was refused: {why}", login=login.spec.name, why=str(error))

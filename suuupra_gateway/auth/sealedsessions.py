@@ -120,6 +120,10 @@ class SealedSessions:
         seen[what] = now + seconds
         return True
 
+    async def seen(self, what: str) -> bool:
+        """See `Sessions`. As far as this process knows."""
+        return self._seen.get(what, 0.0) > self._wall()
+
     def mark(self, value: bytes) -> bytes | None:
         """See `Sessions`."""
         found = self._open(value)

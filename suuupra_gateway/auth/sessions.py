@@ -67,6 +67,9 @@ class Sessions(Protocol):
     async def first(self, what: str, seconds: float) -> bool:
         """Whether ``what`` is seen for the first time in so many seconds."""
 
+    async def seen(self, what: str) -> bool:
+        """Whether `first` has seen ``what``, and not too long ago."""
+
     def mark(self, value: bytes) -> bytes | None:
         """What proves that a form was made for the session of a cookie, for the same one only; None if there is none."""
 
@@ -317,6 +320,10 @@ class StoredSessions:
     async def first(self, what: str, seconds: float) -> bool:
         """See `Sessions`."""
         return await self._store.first(what, seconds)
+
+    async def seen(self, what: str) -> bool:
+        """See `Sessions`."""
+        return await self._store.seen(what)
 
     def mark(self, value: bytes) -> bytes | None:
         """See `Sessions`."""

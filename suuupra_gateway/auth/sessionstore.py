@@ -141,8 +141,14 @@ class RedisSessions:
 
     async def first(self, what: str, seconds: float) -> bool:
         """Whether ``what`` is seen for the first time in so many seconds, on any machine."""
-        name = self._redis.key("once", self._login, _digest(what))
-        return await self._redis.call("SET", name, "1", "NX", "PX", _milliseconds(seconds)) is not None
+        return await self._redis.call("SET", self._once(what), "1", "NX", "PX", _milliseconds(seconds)) is not None
+
+    async def seen(self, what: str) -> bool:
+        """Whether `first` has seen ``what``, and not too long ago."""
+        return bool(await self._redis.call("EXISTS", self._once(what)))
+
+    def _once(self, what: str) -> str:
+        return self._redis.key("once", self._login, _digest(what))
 
     # -- locks --------------------------------------------------------------------------------------------------------
 
