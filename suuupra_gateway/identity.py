@@ -143,7 +143,7 @@ def register(
             from suuupra_gateway.auth.keystore_redis import RedisKeyStore
 
             store: Any = residents.claim(spec.store)
-            return KeyRing(spec.keys, RedisKeyStore(store), revocations, shared(), meaning=spec.store.url)
+            return KeyRing(spec.keys, RedisKeyStore(store), revocations, shared(), meaning=spec.store.place)
         kept = SqliteKeyStore(spec.file, reactor)
         return KeyRing(spec.keys, kept, revocations, shared(), meaning=spec.file, close=kept.close)
 

@@ -193,6 +193,18 @@ def test_keys_are_kept_in_the_store_if_there_is_one(tree):
     process.residents.close()
 
 
+@pytest.mark.parametrize("other", [{"prefix": "staging"}, {"database": 2}, {"url": "redis://127.0.0.1:2/0"}])
+def test_what_is_remembered_of_one_store_is_not_believed_of_another(tree, tmp_path, other):
+    process = Process(tmp_path)
+    names = set()
+    for store in ({"url": "redis://127.0.0.1:1"}, {"url": "redis://127.0.0.1:1", **other}):
+        plan = process.reload(tree(route(auth={"any": [{"api-key": {}}]}), gateway={"store": store}))
+        (spec,) = [spec for spec in plan.claims if isinstance(spec, KeyRingSpec)]
+        names.add(process.residents.claim(spec)._decisions._memory._namespace)
+    assert len(names) == 2
+    process.residents.close()
+
+
 @pytest.mark.parametrize(
     "entry", [{"api-key": {}}, {"introspection": {"by": "opaque"}}, {"forward-auth": {"by": "gate"}}]
 )

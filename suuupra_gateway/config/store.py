@@ -39,6 +39,11 @@ class StoreSpec(Shorthand):
     timeout: Positive = Duration(0.5)
     """For one command."""
 
+    @property
+    def place(self) -> str:
+        """What tells its keys from all others: the same texts elsewhere mean something else."""
+        return repr((self.url, self.database, self.prefix))
+
     @classmethod
     def unfold(cls, value: str) -> dict[str, Any]:
         """The URL alone."""
