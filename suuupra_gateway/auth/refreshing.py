@@ -9,6 +9,7 @@ looks until the session has been refreshed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -168,8 +169,8 @@ class Refresher:
         renewing = LoopingCall(self._renew, lock)
         renewing.clock = self._reactor
         renewing.start(RENEW, now=False).addErrback(lambda failure: None)
-        stored = False
-        try:
+        with ExitStack() as ends:
+            ends.callback(renewing.stop)
             fresh = await self._exchanged(lock, ticket, session)
             if fresh is None:
                 return None
@@ -179,13 +180,9 @@ class Refresher:
                 self.log.warn(
                     "A session of {login} was refreshed, but not stored yet: {why}", login=self._login, why=str(error)
                 )
-                stored = True
-                self._keep(self._write(renewing, lock, ticket, fresh))
+                self._keep(self._write(ends.pop_all(), lock, ticket, fresh))
                 return fresh
             await self._let_go(lock)
-        finally:
-            if not stored and renewing.running:
-                renewing.stop()
         if not there:
             self._ended(fresh)  # it was ended meanwhile; the provider need not keep it either
             return None
@@ -225,9 +222,9 @@ class Refresher:
         self._ended(session)
         await self._let_go(lock)
 
-    async def _write(self, renewing: LoopingCall, lock: Lock, ticket: Ticket, session: Session) -> None:
+    async def _write(self, ends: ExitStack, lock: Lock, ticket: Ticket, session: Session) -> None:
         """Go on trying, with the lock held if that can be."""
-        try:
+        with ends:
             for _ in range(_WRITES):
                 await deferLater(self._reactor, 1.0)
                 try:
@@ -237,9 +234,6 @@ class Refresher:
                 await self._let_go(lock)
                 return
             self.log.error("A refreshed session of {login} is lost: the store is away", login=self._login)
-        finally:
-            if renewing.running:
-                renewing.stop()
 
     def _renew(self, lock: Lock) -> Deferred[Any]:
         """Never fails: a lock that is lost does not undo an exchange that has begun."""
