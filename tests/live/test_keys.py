@@ -54,7 +54,7 @@ class World:
         action, *rest = arguments
         program = Path(sys.executable).with_name("suuupra-gateway")
         command = [str(program), "keys", action, "--config", str(self.file), *rest]
-        done = subprocess.run(command, input=input, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, check=False, input=input, capture_output=True, timeout=PATIENCE, check=False)
         assert done.returncode == status, (done.stdout, done.stderr)
         return done.stdout.decode(), done.stderr.decode()
 
