@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ from suuupra_gateway.tally import Sample
 
 NAME: Final = "api-key"
 """Of who decides, in log and metrics."""
+
+_SHOWN: Final = 10_000
+"""Good keys that need not be taken apart again."""
 
 _NOTED: Final = 20_000
 """Keys whose use was noted lately."""
@@ -94,6 +98,25 @@ _REASONS: Final = {
 }
 
 
+class _Shown:
+    """A key that somebody has shown, taken apart. Lives as long as the request, or, if it was good, until it makes room."""
+
+    __slots__ = ("key", "place", "digest", "_asks")
+
+    def __init__(self, key: ApiKey, place: bytes) -> None:
+        self.key = key
+        self.place = place
+        """By what decisions about its id are found."""
+        self.digest = hashlib.blake2b(key.text, digest_size=16).digest()
+        self._asks: Callable[[], Awaitable[Decision]] | None = None
+
+    def ask(self, asks: Callable[[str], Awaitable[Decision]]) -> Callable[[], Awaitable[Decision]]:
+        """``asks`` about its id; made once."""
+        if self._asks is None:
+            self._asks = partial(asks, self.key.id)
+        return self._asks
+
+
 class _Noted:
     """Who has used a key lately, so that it need not be noted again. Lives for `TOUCHED` seconds."""
 
@@ -107,7 +130,18 @@ class _Noted:
 class KeyRing:
     """The keys of one store in one worker; a resident."""
 
-    __slots__ = ("spec", "_store", "_peppers", "_decisions", "_revocations", "_wall", "_noted", "_end", "_close")
+    __slots__ = (
+        "spec",
+        "_store",
+        "_peppers",
+        "_decisions",
+        "_revocations",
+        "_wall",
+        "_shown",
+        "_noted",
+        "_end",
+        "_close",
+    )
 
     def __init__(
         self,
@@ -133,6 +167,7 @@ class KeyRing:
         )
         self._revocations = revocations
         self._wall = wall
+        self._shown: dict[bytes, _Shown] = {}
         self._noted: dict[str, _Noted] = {}
         self._end: Callable[[], None] | None = None
         self._close = close
@@ -157,19 +192,20 @@ class KeyRing:
 
         :param stale_allowed: whether an old record will do while the store cannot be asked.
         """
-        key = parse(text)
-        if key is None:
-            return _MALFORMED
-        if key.environment != self.spec.environment:
-            return _ELSEWHERE
-        found = self._decisions.look(
-            self._decisions.key(key.id.encode("ascii")), lambda: self._ask(key.id), stale_allowed=stale_allowed
-        )
+        shown = self._shown.get(text)
+        if shown is None:
+            key = parse(text)
+            if key is None:
+                return _MALFORMED
+            if key.environment != self.spec.environment:
+                return _ELSEWHERE
+            shown = _Shown(key, self._decisions.key(key.id.encode("ascii")))
+        found = self._decisions.look(shown.place, shown.ask(self._ask), stale_allowed=stale_allowed)
         if isinstance(found, Found):
-            return self._weighed(key, found)
+            return self._weighed(shown, found)
         if isinstance(found, Undecided):
             return found
-        return self._later(key, found)
+        return self._later(shown, found)
 
     def glance(self, text: bytes) -> Refused | None:
         """What is wrong with a key as far as it tells by itself; None if only its record can say more."""
@@ -178,29 +214,33 @@ class KeyRing:
             return _MALFORMED
         return _ELSEWHERE if key.environment != self.spec.environment else None
 
-    async def _later(self, key: ApiKey, pending: Awaitable[Found[Entry | None] | Undecided]) -> Checked:
+    async def _later(self, shown: _Shown, pending: Awaitable[Found[Entry | None] | Undecided]) -> Checked:
         found = await pending
-        return found if isinstance(found, Undecided) else self._weighed(key, found)
+        return found if isinstance(found, Undecided) else self._weighed(shown, found)
 
     async def _ask(self, id: str) -> Decision:
         try:
             record = await self._store.get(id)
         except (StoreUnavailable, StoreError, ValueError) as error:
-            raise AskFailed(str(error)) from error
+            # A record that cannot be read is the matter of one key.
+            raise AskFailed(str(error), alone=isinstance(error, ValueError)) from error
         if record is None:
             return Decision(False, tags=(f"key:{id}",))
         return Decision(True, record.encode(), tags=(f"key:{id}", f"subject:api-key:{record.owner}"))
 
-    def _weighed(self, key: ApiKey, found: Found[Entry | None]) -> Checked:
+    def _weighed(self, shown: _Shown, found: Found[Entry | None]) -> Checked:
         entry = found.made
         if entry is None:
-            self._peppers.waste(key.text)
+            self._peppers.waste(shown.key.text)
             return _UNKNOWN
-        digest = hashlib.blake2b(key.text, digest_size=16).digest()
-        if not hmac.compare_digest(digest, entry.good):
-            if not self._peppers.matches(key.text, entry.record.pepper, entry.record.hash):
+        if not hmac.compare_digest(shown.digest, entry.good):
+            if not self._peppers.matches(shown.key.text, entry.record.pepper, entry.record.hash):
                 return _WRONG
-            entry.good = digest
+            entry.good = shown.digest
+            # Only what is good, so that nobody can fill it with what they make up.
+            if len(self._shown) >= _SHOWN:
+                self._shown.clear()
+            self._shown[shown.key.text] = shown
         state = entry.record.state(self._wall())
         if state != "active":
             return _REASONS[state]

@@ -391,3 +391,20 @@ def test_a_store_that_is_away_is_told_later(worker):
     worker.time.advance(TOUCHED / 30)
     worker.ring.note(record, "192.0.2.1", None)
     assert worker.store.last == {record.id: worker.time.wall()}
+
+
+def test_keys_are_remembered_as_shown_within_bounds(worker):
+    keys = [done(worker.issuing.create("me", KeyOrder("ann"))).key.text for _ in range(10_001)]
+    worker.time.advance(0.001)
+    for key in keys:
+        assert isinstance(worker.check(key), Principal)
+    assert len(worker.ring._shown) == 1
+    for key in keys[:3]:
+        assert isinstance(worker.check(key), Cached)
+
+
+def test_keys_that_are_no_good_are_not_remembered_as_shown(worker):
+    issued = worker.create()
+    worker.check(wrong_secret(issued.key))
+    worker.check(apikey.make("live").text)
+    assert worker.ring._shown == {}
