@@ -125,7 +125,7 @@ class Login:
                 shared,
                 revocations,
                 reactor,
-                meaning=redis.spec.url,
+                meaning=redis.spec.place,
                 wall=wall,
                 monotonic=monotonic,
             )
@@ -245,13 +245,13 @@ class Login:
         """
         End the session of a cookie, everywhere, and give its tokens back; what it was.
 
-        :raises StoreUnavailable: nothing is over.
+        :raises StoreUnavailable: nothing is over, or not everybody knows.
         :raises StoreError: as that.
         """
         session = await self.sessions.end(value)
         if session is not None:
-            await self.revoke((f"session:{session.id}",))
             self.give_back(session)
+            await self.revoke((f"session:{session.id}",))
         return session
 
     async def revoke(self, tags: tuple[str, ...]) -> None:
