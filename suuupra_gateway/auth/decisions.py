@@ -39,13 +39,21 @@ _AGAIN: Final = 3
 """Questions in a row that may be overtaken by a revocation."""
 
 
+def is_alone(status: int) -> bool:
+    """Whether an answer of HTTP finds fault with the question, so that others may fare better (RFC 9110 section 15.5)."""
+    return 400 <= status < 500 and status not in (408, 429)
+
+
 class AskFailed(Exception):
     """Whoever should decide did not. The message says why."""
 
-    def __init__(self, why: str, *, stale: bool = True) -> None:
+    def __init__(self, why: str, *, stale: bool = True, alone: bool = False) -> None:
         super().__init__(why)
         self.stale = stale
         """Whether an earlier decision may be used instead: not if we were told off."""
+
+        self.alone = alone
+        """Whether it is about this question alone: callers make up questions, and must not make an outage with them."""
 
 
 @attrs.frozen(eq=False, slots=True)
@@ -297,9 +305,10 @@ class Decisions(Generic[T]):
         now = self._monotonic()
         self._landed(flight)
         self._failed += 1
-        self._failed_at = now
-        self._told_off = not error.stale
-        self._patience = self._patience.failed(now)
+        if not error.alone:
+            self._failed_at = now
+            self._told_off = not error.stale
+            self._patience = self._patience.failed(now)
         self._outage.failed(str(error), now, lost=self._patience.lost)
         for waiter, stale_allowed in flight.waiters:
             waiter.callback(self._instead(flight.key, error, stale_allowed, now))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from suuupra_gateway.auth.answers import Stale, answer, stale_will_do
-from suuupra_gateway.auth.decisions import AskFailed, Decision, Decisions, Wishes
+from suuupra_gateway.auth.decisions import AskFailed, Decision, Decisions, Wishes, is_alone
 from suuupra_gateway.auth.fetch import Fetch, Fetched, FetchFailed
 from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
 from suuupra_gateway.auth.revocations import Revocations
@@ -134,13 +134,13 @@ class ForwardAuth:
             subject = fetched.get(self._subject) or b""
             told = tuple(pair for pair in fetched.headers if pair[0] in self._told)
             if len(subject) > _LONGEST or any(_CONTROL(value) for _, value in ((b"", subject), *told)):
-                raise AskFailed("the service's answer has fields that nobody can be told")
+                raise AskFailed("the service's answer has fields that nobody can be told", alone=True)
             value = msgspec.json.encode((_text(subject), [[_text(name), _text(value)] for name, value in told]))
             tag = f"subject:{self.spec.name}:{self._name(_text(subject))}"
             return Decision(True, value, tags=(tag,), wishes=wishes)
         redirect = status in _REDIRECTS and fetched.get(b"location") is not None
         if status not in (401, 403) and not redirect:
-            raise AskFailed(f"the service answers {status}")
+            raise AskFailed(f"the service answers {status}", alone=is_alone(status))
         passed_on = [[_text(name), _text(value)] for name, value in fetched.headers if name in _PASSED_ON]
         # What begins a login is for one request alone.
         once = redirect or fetched.get(b"set-cookie") is not None or len(fetched.body) > _KEPT

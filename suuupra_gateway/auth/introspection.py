@@ -16,7 +16,7 @@ import msgspec
 
 from suuupra_gateway.auth.answers import Stale, answer, stale_will_do
 from suuupra_gateway.auth.bearer import authorization, bearer, conceal_authorization
-from suuupra_gateway.auth.decisions import NO_WISHES, AskFailed, Decision, Decisions, Wishes
+from suuupra_gateway.auth.decisions import NO_WISHES, AskFailed, Decision, Decisions, Wishes, is_alone
 from suuupra_gateway.auth.fetch import Fetch, Fetched, FetchFailed
 from suuupra_gateway.auth.jwt import TokenError
 from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
@@ -120,7 +120,7 @@ class Introspection:
             # Not about the token: we are not to know, so earlier answers are not ours to use either.
             raise AskFailed(f"the endpoint refuses our own credentials with {fetched.status}", stale=False)
         if fetched.status != 200:
-            raise AskFailed(f"the endpoint answers {fetched.status}")
+            raise AskFailed(f"the endpoint answers {fetched.status}", alone=is_alone(fetched.status))
         try:
             claims = msgspec.json.decode(fetched.body)
         except (ValueError, RecursionError) as error:
@@ -233,11 +233,11 @@ def _number(claims: Mapping[str, Any], name: str, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AskFailed(f"the endpoint's answer has no number in {name}")
+        raise AskFailed(f"the endpoint's answer has no number in {name}", alone=True)
     try:
         return float(value)
     except OverflowError as error:
-        raise AskFailed(f"the endpoint's answer has no sensible number in {name}") from error
+        raise AskFailed(f"the endpoint's answer has no sensible number in {name}", alone=True) from error
 
 
 def _pair(value: bytes) -> tuple[Any, Any]:

@@ -216,6 +216,15 @@ def test_after_some_failures_asking_pauses(decisions, provider, time):
     assert look(decisions, provider) == ("live", b"yes")
 
 
+def test_questions_that_are_at_fault_themselves_begin_no_pause(decisions, provider, time):
+    """Else whoever knows such a question could keep everybody else out."""
+    provider.answer = AskFailed("400", alone=True)
+    for number in range(20):
+        look(decisions, provider, decisions.key(b"%d" % number))
+    provider.answer = YES
+    assert look(decisions, provider) == ("live", b"yes")
+
+
 def test_one_at_a_time_tries_again(decisions, provider, time):
     lose(decisions, provider)
     time.advance(1)

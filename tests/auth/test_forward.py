@@ -243,6 +243,17 @@ def test_all_other_answers_decide_nothing(world, status):
     assert str(status) in found.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "others_wait"), [(400, True), (404, True), (408, False), (429, False), (503, False)]
+)
+def test_odd_requests_keep_nobody_else_out(world, status, others_wait):
+    """Who can make the service answer 400 would else make an outage of it for all."""
+    for number in range(10):
+        if isinstance(world.check(path=b"/%d" % number), Deferred):
+            world.say(status)
+    assert isinstance(world.check(COOKIE), Deferred) is others_wait
+
+
 def test_an_answer_without_end_decides_nothing(world):
     assert isinstance(world.told(status=403, body=b"x" * 70_000), Undecided)
 
