@@ -6,6 +6,7 @@ SQLite in WAL mode: who reads waits for nobody. All work is done in one thread, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -217,13 +218,10 @@ def _opened(path: str) -> sqlite3.Connection:
     if directory:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if os.geteuid() == 0:
-            # Made by root on the command line, used by the gateway, which is somebody else. SQLite's further files follow.
-            owner = os.stat(directory or ".")
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(descriptor, "rb"), contextlib.suppress(PermissionError):
+        # Made by root on the command line, used by the gateway, which is somebody else. SQLite's further files follow.
+        owner = os.stat(directory or ".")
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
     # In one thread of the pool at a time, which need not be the same for ever.
     db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
