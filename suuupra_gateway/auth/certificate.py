@@ -1,8 +1,8 @@
 """
 Client certificates as identity: shown to us in the TLS handshake, or to a proxy that we trust and told by it (RFC 9440).
 
-A certificate from our own handshake has been verified there. One that a proxy tells is believed because the proxy is; with
-``ca-file`` its signature and its dates are checked again.
+A certificate from our own handshake has been verified there. One that a proxy tells is believed because the proxy is, and a
+certificate of the proxy's own then counts for nobody; with ``ca-file`` its signature and its dates are checked again.
 """
 
 from __future__ import annotations
@@ -70,12 +70,11 @@ class ClientCertificate:
     def check(self, exchange: IExchange) -> Answer:
         """See `Credential`."""
         encoded: bytes | Refused | None = exchange.certificate
-        told = encoded is None
-        if told:
+        if self._header and exchange.peer in self._trusted:
+            # Its own certificate, if it has one, says who the proxy is: not who is behind it, who may have none.
             encoded = self._told(exchange)
-            if encoded is None or isinstance(encoded, Refused):
-                return encoded
-        assert isinstance(encoded, bytes)
+        if encoded is None or isinstance(encoded, Refused):
+            return encoded
         known = self._known.get(encoded)
         if known is None:
             read = self._read(encoded)
@@ -103,8 +102,6 @@ class ClientCertificate:
         return bool(self._header) and head.get(self._header) is not None
 
     def _told(self, exchange: IExchange) -> bytes | Refused | None:
-        if not self._header or exchange.peer not in self._trusted:
-            return None
         fields = values(exchange.head.headers, self._header)
         if not fields:
             return None

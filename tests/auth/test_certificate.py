@@ -123,8 +123,18 @@ def test_without_a_certificate_there_is_nothing_to_say():
     assert credential(ClientCertificateSpec()).check(exchange(told(ALICE))) is None
 
 
-def test_our_own_handshake_goes_before_what_is_told():
-    found = credential().check(exchange(told(AUTHORITY.issue("mallory")), certificate=ALICE))
+def test_nobody_behind_a_proxy_is_taken_for_the_proxy():
+    """It may show a certificate of its own to us: that says nothing of its clients."""
+    balancer = AUTHORITY.issue("balancer")
+    assert credential().check(exchange(certificate=balancer)) is None
+    found = credential().check(exchange(told(ALICE), certificate=balancer))
+    assert isinstance(found, Principal)
+    assert found.subject == "alice"
+
+
+def test_what_strangers_tell_does_not_touch_our_own_handshake():
+    told_too = exchange(told(AUTHORITY.issue("mallory")), certificate=ALICE, peer="192.0.2.1")
+    found = credential().check(told_too)
     assert isinstance(found, Principal)
     assert found.subject == "alice"
 
