@@ -175,9 +175,12 @@ class Decisions(Generic[T]):
         flight = self._flights.get(key)
         may_ask = flight is not None or self._may_ask(now)
         if entry is not None and stale_allowed and (self._patience.lost or not may_ask):
-            # Nobody waits for an attempt that will most likely fail.
+            # Nobody waits for an attempt that will most likely fail; one that is over at once is heeded.
             if flight is None and may_ask:
                 self._ask(key, ask, now)
+                answered, later = self._memory.known(key, now)
+                if answered is not None:
+                    entry, phase = answered, later
             return self._remembered(key, entry, phase, now)
         if not may_ask:
             return self._undecided(self._silence, now)

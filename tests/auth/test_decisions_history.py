@@ -39,6 +39,8 @@ class Answer:
     asked: float
     expires: float
     worker: int
+    believed: bool
+    """Whether it was not overtaken by a revocation while it was on its way."""
 
 
 @attrs.define(eq=False)
@@ -112,10 +114,12 @@ class History(RuleBasedStateMachine):
             worker.failed, worker.told_off = True, self.rude
             question.reply.errback(AskFailed("down", stale=not self.rude))
             return
-        worker.failed = worker.told_off = False
         caller = question.caller
+        believed = question.asked > max(self.doubted, self.revoked[caller])  # else it is asked again
+        if believed:
+            worker.failed = worker.told_off = False
         expires = self.time.wall() + self.lifetime[caller]
-        answer = Answer(self.allowed[caller], question.asked, expires, question.worker)
+        answer = Answer(self.allowed[caller], question.asked, expires, question.worker, believed)
         self.answers[caller].append(answer)
         value = b"%d" % len(self.answers[caller])
         question.reply.callback(Decision(answer.allow, value, expires, (caller.decode(),) if answer.allow else ()))
@@ -180,15 +184,17 @@ class History(RuleBasedStateMachine):
 
     def request(self, caller, number, stale_allowed):
         decisions = self.workers[number].decisions
+        # Who was told off when a request came does not use old decisions for it, whatever asking then brings.
         live = self.live(caller)
+        will_do = stale_allowed and not self.workers[number].told_off
         found = decisions.look(decisions.key(caller), lambda: self.ask(caller, number), stale_allowed=stale_allowed)
         self.shared.flush(10)
         if isinstance(found, Deferred):
             if not found.called:
-                self.waiting.append((found, number, caller, stale_allowed, self.workers[number]))
+                self.waiting.append((found, number, caller, will_do, self.workers[number]))
                 return
             found = found.result
-        self.check(found, caller, number, stale_allowed, live)
+        self.check(found, caller, number, will_do, live)
 
     @invariant()
     def who_waited_got_a_right_answer(self):
@@ -202,7 +208,8 @@ class History(RuleBasedStateMachine):
 
     def live(self, caller):
         """Whether the host's latest decision lets the caller in, for a while yet."""
-        answers = sorted(self.answers[caller], key=lambda answer: answer.asked)
+        believed = [answer for answer in self.answers[caller] if answer.believed]
+        answers = sorted(believed, key=lambda answer: answer.asked)
         if not answers:
             return False
         last = [answer for answer in answers if answer.asked == answers[-1].asked]
@@ -219,6 +226,8 @@ class History(RuleBasedStateMachine):
     def check(self, found, caller, number, stale_allowed, live):
         worker = self.workers[number]
         if isinstance(found, Undecided):
+            if "faster than it is decided" in found.detail:
+                return
             # Only who fails to answer, or has not answered lately, keeps anybody out; and nobody with a live decision.
             assert worker.failed or not self.up
             assert not (live and stale_allowed and not worker.told_off), "somebody with a live decision was refused"
