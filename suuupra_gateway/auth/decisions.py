@@ -178,9 +178,10 @@ class Decisions(Generic[T]):
             # Nobody waits for an attempt that will most likely fail; one that is over at once is heeded.
             if flight is None and may_ask:
                 self._ask(key, ask, now)
-                answered, later = self._memory.known(key, now)
-                if answered is not None:
-                    entry, phase = answered, later
+                if self._told_off:
+                    return self._undecided(self._silence, now)
+                latest, later = self._memory.known(key, now)
+                return self._remembered(key, latest or entry, later if latest is not None else phase, now)
             return self._remembered(key, entry, phase, now)
         if not may_ask:
             return self._undecided(self._silence, now)
