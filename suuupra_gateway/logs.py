@@ -100,6 +100,10 @@ def open_sink(path: str) -> Sink | None:
     return FileSink(path)
 
 
+_LOGINS: Final = "login:"
+"""How names of the gateway's own routes for logins begin."""
+
+
 class AccessLog:
     """The access log of one worker. Lives until the worker ends or its spec changes; the owner calls `close`."""
 
@@ -273,6 +277,8 @@ class AccessLog:
 
         target = head.target
         path, mark, query = target.partition(b"?")
+        if mark and route is not None and route.name.startswith(_LOGINS):
+            query = b"..."  # codes and states are as good as credentials for as long as they last
         if path != head.path:
             path = _normalised(head, path)
 

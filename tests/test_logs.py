@@ -169,6 +169,13 @@ def test_a_query_is_written_only_if_it_was_asked_for(tmp_path):
     assert open_.write(Settled(target=b"/a"))[1]["query"] is None
 
 
+def test_what_comes_back_from_a_login_is_never_written(tmp_path):
+    journal = Journal(tmp_path / "open", query=True)
+    line = journal.write(Settled(target=b"/_login/callback?code=secret&state=s", route="login:web:callback"))[0]
+    assert line["query"] == "..."
+    assert b"secret" not in journal.raw()
+
+
 def test_the_path_is_the_one_that_routes_saw_and_not_what_filters_made_of_it(journal):
     rewritten = Settled(target=b"/api/%7Euser//a/../b?x=1", path=b"/elsewhere")
 

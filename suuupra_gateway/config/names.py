@@ -5,6 +5,11 @@ Which header fields belong to the gateway: what only it may set, because upstrea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+
+OURS: Final = b"x-suuupra-*"
+"""By these the gateway itself speaks to upstreams: of stale decisions, and who is calling."""
 
 
 class OwnedNames:
@@ -17,8 +22,8 @@ class OwnedNames:
     __slots__ = ("_exact", "_starts")
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """:param patterns: names such as ``X-User-Id`` or ``X-Auth-*``."""
-        plain = [folded(pattern.encode("latin-1")) for pattern in patterns]
+        """:param patterns: names such as ``X-User-Id`` or ``X-Auth-*``. What begins with ``X-Suuupra-`` is always ours."""
+        plain = [OURS, *(folded(pattern.encode("latin-1")) for pattern in patterns)]
         self._exact = frozenset(name for name in plain if not name.endswith(b"*"))
         self._starts = tuple(name[:-1] for name in plain if name.endswith(b"*"))
 

@@ -32,3 +32,10 @@ def test_what_wsgi_cannot_tell_apart_is_one_name(text: str) -> None:
     name = text.encode()
     environ = b"HTTP_" + name.upper().replace(b"-", b"_").replace(b".", b"_")
     assert folded(name) == environ[5:].lower().replace(b"_", b"-")
+
+
+def test_what_the_gateway_itself_says_is_always_its_own():
+    owned = OwnedNames([])
+    assert b"X-Suuupra-Auth" in owned
+    assert b"x_suuupra_identity" in owned
+    assert b"x-user-id" not in owned
