@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-
 OURS: Final = b"x-suuupra-*"
 """By these the gateway itself speaks to upstreams: of stale decisions, and who is calling."""
 
