@@ -21,7 +21,9 @@ from tests import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
-    path.relative_to(ROOT) for part in (".", "docs", "docs/identity", "newsfragments") for path in sorted((ROOT / part).glob("*.rst"))
+    path.relative_to(ROOT)
+    for part in (".", "docs", "docs/identity", "newsfragments")
+    for path in sorted((ROOT / part).glob("*.rst"))
 ]
 STRICT = {
     "report_level": 1,
