@@ -193,6 +193,8 @@ class Refresher:
         try:
             fresh = await self._exchange(session)
         except (FetchFailed, BadAnswer, Unusable) as error:
+            if not self._health.failures:
+                self.log.warn("Sessions of {login} cannot be refreshed: {why}", login=self._login, why=str(error))
             self._health = self._health.failed(now())
             await self._let_go(lock, COOL)
             raise RefreshFailed(str(error)) from error

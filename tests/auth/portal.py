@@ -6,7 +6,6 @@ Nothing waits: `Portal.run` moves time, the store's replies and the provider's a
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable
 from io import BytesIO
 from typing import Any
@@ -124,7 +123,6 @@ class Portal:
         self.line = line
         self.reactor = line.reactor if line is not None else MemoryReactorClock()
         self.began = self.reactor.seconds()
-        self.ahead = 0.0
         self.board = Desk()
         self.revocations = Revocations(self.board)
         self.idp = EvilProvider(ISSUER, CLIENT, SECRET, self.wall)
@@ -152,7 +150,7 @@ class Portal:
             self.publish()
 
     def wall(self) -> float:
-        return WALL + self.ahead + self.reactor.seconds() - self.began
+        return WALL + self.reactor.seconds() - self.began
 
     def publish(self) -> None:
         """Let the worker know the provider's metadata and keys as they are now."""
@@ -180,22 +178,17 @@ class Portal:
     def pump(self) -> bool:
         """Let the store answer whatever it was asked; whether it had anything to say."""
         found = False
-        while self.line is not None and self.line.pump(0.02):
+        while self.line is not None and self.line.pump():
             found = True
         return found
 
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
         """Let time go by, and the store answer on the way."""
+        self.pump()  # what was asked before is answered before
         while seconds > 0:
             self.reactor.advance(min(step, seconds))
             self.pump()
             seconds -= step
-
-    def leap(self, seconds: float) -> None:
-        """Let time go by in which nothing happens in this process: the clocks move, and no timer."""
-        self.ahead += seconds
-        self.reactor.rightNow += seconds
-        self.ahead -= seconds
 
     # -- what browsers get --------------------------------------------------------------------------------------------
 
@@ -307,10 +300,3 @@ def location(answer: Any) -> str:
 def asked(url: str) -> dict[str, str]:
     """The parameters of an authorization request."""
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-
-
-@contextlib.contextmanager
-def portal(line: RedisLine | None = None, **more: Any) -> Any:
-    made = Portal(line, **more)
-    yield made
-    made.run(made.login.retire())

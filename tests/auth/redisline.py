@@ -47,10 +47,18 @@ class RedisLine:
         self.redis.start()
         self._transport: _Transport | None = None
         self._protocol: Any = None
-        self.connect()
+        self._accept()
 
     def connect(self) -> None:
-        """Accept the last attempt to connect."""
+        """Let the next attempt to connect succeed."""
+        before = len(self.reactor.unixClients)
+        for _ in range(100):
+            if len(self.reactor.unixClients) > before:
+                break
+            self.reactor.advance(0.1)
+        self._accept()
+
+    def _accept(self) -> None:
         factory: Any = self.reactor.unixClients[-1][1]
         self._protocol = factory.buildProtocol(None)
         self._transport = _Transport(self.server.path)
@@ -64,15 +72,17 @@ class RedisLine:
         self._protocol.connectionLost(Failure(ConnectionDone()))
 
     def pump(self, wait: float = 0.0) -> bool:
-        """Hand on what the server has sent, waiting so many seconds for it; whether there was anything."""
+        """Hand on what the server says to whatever it was asked, or in so many seconds; whether there was anything."""
         transport = self._transport
-        if transport is None or transport.gone:
-            return False
         found = False
-        while not transport.gone and select.select([transport.socket], [], [], wait)[0]:
+        while transport is not None and not transport.gone:
+            connection = self.redis._link.connection
+            asked = connection is not None and bool(connection._pending)
+            if not select.select([transport.socket], [], [], PATIENCE if asked else wait)[0]:
+                break
             data = transport.socket.recv(65536)
             if not data:
-                return found
+                break
             found = True
             self._protocol.dataReceived(data)
             wait = 0.0
