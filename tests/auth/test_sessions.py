@@ -105,6 +105,14 @@ def test_but_not_those_that_nobody_remembers(lines):
     assert isinstance(desk.look(), Undecided)
 
 
+def test_nobody_waits_for_a_store_that_is_known_to_be_away(lines):
+    desk = Desktop(lines())
+    desk.line.cut()
+    while not desk.portal.login.sessions._decisions._patience.lost:
+        desk.look()
+    assert isinstance(desk.portal.login.sessions.check(desk.cookie, stale_allowed=True), Undecided)
+
+
 def test_nor_those_that_redis_was_just_about_to_tell_of(lines):
     desk = Desktop(lines())
     results = []
