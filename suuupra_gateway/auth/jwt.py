@@ -89,6 +89,7 @@ class Verifier:
         claims, header = self._signed(token, keys)
         self._check_type(header)
         self._check_claims(claims, now, self._audiences)
+        self._check_access(claims)
         return claims
 
     def verify_other(
@@ -188,14 +189,18 @@ class Verifier:
             raise TokenError("not_yet_valid", f"nbf is {begins - now:.0f} s ahead")
         if issued is not None and issued - leeway > now:
             raise TokenError("not_yet_valid", f"iat is {issued - now:.0f} s ahead")
-        if spec.max_lifetime and must_expire:
-            if issued is None:
-                raise TokenError("missing_claim", "there is no iat")
-            if expires is None or expires - issued > spec.max_lifetime:
-                raise TokenError("lives_too_long", f"longer than {spec.max_lifetime}")
         self._check_issuer(claims)
         if audiences and not names_one(claims, audiences):
             raise TokenError("wrong_audience")
+
+    def _check_access(self, claims: Mapping[str, Any]) -> None:
+        """What is asked of access tokens beyond that. ID tokens and logout tokens say other things, and live for other times."""
+        if self._spec.max_lifetime:
+            expires, issued = _time(claims, "exp"), _time(claims, "iat")
+            if issued is None:
+                raise TokenError("missing_claim", "there is no iat")
+            if expires is None or expires - issued > self._spec.max_lifetime:
+                raise TokenError("lives_too_long", f"longer than {self._spec.max_lifetime}")
         for name in self._required:
             if claims.get(name) is None:
                 raise TokenError("missing_claim", f"there is no {name}")

@@ -658,8 +658,16 @@ def test_an_id_token_is_verified_for_its_client():
         assert caught.value.reason == reason
 
 
+def test_what_is_asked_of_access_tokens_is_not_asked_of_others():
+    verifier = Verifier(spec(max_lifetime=Duration(60.0), required=("scope",)))
+    with pytest.raises(TokenError):
+        verifier.verify(said(), PUBLISHED, NOW)
+
+    assert verifier.verify_other(said(aud="client"), PUBLISHED, NOW, **OTHER)["sub"] == "alice"
+
+
 def test_a_logout_token_need_not_expire():
-    verifier = Verifier(spec(max_lifetime=Duration(60.0)))
+    verifier = Verifier(spec())
     shown = token(claims(aud="client", exp=None, iat=None), typ="logout+jwt")
     types = frozenset({"logout+jwt"})
 
