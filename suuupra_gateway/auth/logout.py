@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 from twisted.logger import Logger
@@ -30,6 +31,8 @@ _AGAIN: Final = 3600.0
 
 _FORM: Final = re.compile(rb"application/x-www-form-urlencoded(?:[ \t]*;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 _CSRF: Final = b"logout"
+_AS_IT_IS: Final = "%:/?#[]@!$&'()*+,;="
+"""What a URL may hold beside letters and digits (RFC 3986 section 2.2)."""
 
 
 class Logout:
@@ -37,12 +40,12 @@ class Logout:
 
     log = Logger()
 
-    __slots__ = ("_login", "_then")
+    __slots__ = ("_login", "_after", "_then")
 
     def __init__(self, login: Login) -> None:
         self._login = login
-        after = login.spec.after_logout
-        self._then = after if not after.startswith("/") else login.returns.origin + after
+        self._after = quote(login.spec.after_logout, safe=_AS_IT_IS)
+        self._then = self._after if not self._after.startswith("/") else login.returns.origin + self._after
 
     # -- by people ----------------------------------------------------------------------------------------------------
 
@@ -119,8 +122,7 @@ class Logout:
         return self._leave(login.forget(head), url)
 
     def _leave(self, fields: tuple[tuple[bytes, bytes], ...], url: str | None) -> Reply:
-        after = self._login.spec.after_logout
-        return Reply(303, ((b"location", (url or after).encode("ascii")), *PRIVATE, *fields))
+        return Reply(303, ((b"location", (url or self._after).encode("ascii")), *PRIVATE, *fields))
 
     def _same_origin(self, head: RequestHead) -> bool:
         """Whether the request comes from a page of ours, as far as the browser tells."""

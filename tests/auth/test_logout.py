@@ -83,6 +83,11 @@ def test_without_tokens_the_provider_gets_no_hint():
     assert found == {"client_id": "shop & co", "post_logout_redirect_uri": "https://www.example.org/"}
 
 
+def test_goodbyes_may_be_said_in_any_language():
+    portal = Portal(after_logout="/tschüß?a=%20b")
+    assert location(log_out(Browser(portal), "")) == "/tsch%C3%BC%C3%9F?a=%20b"
+
+
 def test_the_refresh_token_is_given_back(line):
     portal = Portal(line)
     browser = Browser(portal)
