@@ -19,8 +19,8 @@ from tests.servers.redis import RedisServer
 
 SOON = 5.0
 """
-Seconds from a revocation to its effect on every worker of every gateway. It is one on a machine that is not busy with other tests;
-what is remembered would go on for thirty.
+Seconds from a revocation to its effect on every worker of every gateway: one on a machine that is not busy with other tests;
+without it, what is remembered would go on for thirty.
 """
 
 
