@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 import attrs
 
+from suuupra_gateway.auth.answers import stale_will_do
 from suuupra_gateway.auth.fields import FieldTooLong, PrincipalFields
 from suuupra_gateway.auth.principal import Cached, Principal, Refused, Source, Undecided
 from suuupra_gateway.auth.requirements import Requirements
@@ -25,7 +26,6 @@ from suuupra_gateway.hooks import Verdict
 from suuupra_gateway.http.message import Pair, Reply
 from suuupra_gateway.interfaces import Credential, IExchange
 
-_SAFE: Final = (b"GET", b"HEAD")
 _FALLBACK: Final = b'Certificate realm="%b"'
 
 _MOST: Final = 256
@@ -188,18 +188,13 @@ class Auth(Filter[AuthSpec]):
             principal, source, age = found, "live", 0.0
         else:
             principal, source, age = found.principal, found.source, found.age
-            if source == "stale" and not self._stale_will_do(exchange):
+            # Credentials know the rule, and spare asking by it; here it holds whatever they do.
+            if source == "stale" and not stale_will_do(self.spec.stale, exchange.head.method):
                 trial.found = Undecided("stale_not_allowed", "there is only an old decision")
                 trial.note()
-                if self._all:
-                    trial.accepted.clear()
                 return None
         trial.accepted.append((principal, source, age))  # type: ignore[arg-type]  # mypy widens literals in tuples
         return principal, trial.place, source, age  # type: ignore[return-value]
-
-    def _stale_will_do(self, exchange: IExchange) -> bool:
-        stale = self.spec.stale
-        return stale == "allow" or (stale == "read-only" and exchange.head.method in _SAFE)
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
