@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from suuupra_gateway.auth.answers import Stale, answer, stale_will_do
-from suuupra_gateway.auth.decisions import AskFailed, Decision, Decisions, Wishes, is_alone
+from suuupra_gateway.auth.asked import Asked
+from suuupra_gateway.auth.decisions import AskFailed, Decision, Wishes, is_alone
 from suuupra_gateway.auth.fetch import Fetch, Fetched, FetchFailed
 from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
 from suuupra_gateway.auth.revocations import Revocations
@@ -20,7 +21,6 @@ from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.model import ForwardAuthSpec, ForwardedSpec
 from suuupra_gateway.http.message import Pair, Reply, RequestHead, remove
 from suuupra_gateway.interfaces import IExchange
-from suuupra_gateway.tally import Sample
 
 if TYPE_CHECKING:
     from suuupra_gateway.interfaces import Answer
@@ -42,7 +42,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
-class ForwardAuth:
+class ForwardAuth(Asked):
     """One auth service, and what it has decided. A `Resident`."""
 
     def __init__(
@@ -68,12 +68,12 @@ class ForwardAuth:
         self._shown_ours = tuple(name for name in vary if name in _OURS)
         self._told = _names(spec.response_headers)
         (self._subject,) = _names((spec.subject_header,))
-        self._fetch = fetch
-        self._revocations = revocations
-        self._decisions: Decisions[Principal | Refused | Reply] = Decisions(
+        super().__init__(
             spec.name,
             spec.cache,
+            fetch,
             shared,
+            revocations,
             decode=self._made,
             meaning=repr(
                 ("forward-auth", spec.name, spec.url, tuple(vary), self._told, self._subject, bool(spec.by_path))
@@ -81,20 +81,6 @@ class ForwardAuth:
             wall=wall,
             monotonic=monotonic,
         )
-        self._end = _nothing
-
-    def start(self) -> None:
-        """See `Resident`."""
-        self._end = self._revocations.subscribe(self._decisions.revoke)
-
-    def retire(self) -> Awaitable[None]:
-        """See `Resident`."""
-        self._end()
-        return self._fetch.close()
-
-    def samples(self) -> Iterator[Sample]:
-        """For metrics."""
-        return self._decisions.samples()
 
     def check(self, exchange: IExchange, *, stale_allowed: bool) -> Answer | Awaitable[Answer]:
         """What a request is worth; waits only while the service is asked."""
@@ -236,7 +222,3 @@ def _readable(value: str) -> str:
         return _bytes(value).decode("utf-8")
     except UnicodeDecodeError:
         return value
-
-
-def _nothing() -> None:
-    """There is nothing to end."""

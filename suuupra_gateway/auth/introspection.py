@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
@@ -15,8 +15,9 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from suuupra_gateway.auth.answers import Stale, answer, stale_will_do
+from suuupra_gateway.auth.asked import Asked
 from suuupra_gateway.auth.bearer import authorization, bearer, conceal_authorization
-from suuupra_gateway.auth.decisions import NO_WISHES, AskFailed, Decision, Decisions, Wishes, is_alone
+from suuupra_gateway.auth.decisions import NO_WISHES, AskFailed, Decision, Wishes, is_alone
 from suuupra_gateway.auth.fetch import Fetch, Fetched, FetchFailed
 from suuupra_gateway.auth.jwt import TokenError
 from suuupra_gateway.auth.principal import UNASKED, Principal, Refused
@@ -26,7 +27,6 @@ from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.model import IntrospectedSpec, IntrospectionSpec
 from suuupra_gateway.http.message import Reply, RequestHead
 from suuupra_gateway.interfaces import IExchange
-from suuupra_gateway.tally import Sample
 
 if TYPE_CHECKING:
     from suuupra_gateway.interfaces import Answer
@@ -41,7 +41,7 @@ _REFRESH: Final = frozenset({"refresh_token", "refresh"})
 """What endpoints call tokens that are good for new tokens only. They are active, and no access tokens."""
 
 
-class Introspection:
+class Introspection(Asked):
     """One endpoint, and what it has told. A `Resident`."""
 
     def __init__(
@@ -59,9 +59,6 @@ class Introspection:
         :param shared: what all workers know.
         """
         self.spec = spec
-        self._fetch = fetch
-        self._revocations = revocations
-        self._wall = wall
         fields = [
             (b"content-type", b"application/x-www-form-urlencoded"),
             (b"accept", b"application/json"),
@@ -71,29 +68,17 @@ class Introspection:
             pair = f"{quote_plus(spec.client_id)}:{quote_plus(spec.client_secret.reveal())}"
             fields.append((b"authorization", b"Basic " + base64.b64encode(pair.encode("ascii"))))
         self._request_fields = tuple(fields)
-        self._decisions: Decisions[Principal | Refused | Reply] = Decisions(
+        super().__init__(
             spec.name,
             spec.cache,
+            fetch,
             shared,
+            revocations,
             decode=self._made,
             meaning=repr(("introspection", spec.name, spec.url, spec.client_id, spec.issuer, spec.audiences)),
             wall=wall,
             monotonic=monotonic,
         )
-        self._end = _nothing
-
-    def start(self) -> None:
-        """See `Resident`."""
-        self._end = self._revocations.subscribe(self._decisions.revoke)
-
-    def retire(self) -> Awaitable[None]:
-        """See `Resident`."""
-        self._end()
-        return self._fetch.close()
-
-    def samples(self) -> Iterator[Sample]:
-        """For metrics."""
-        return self._decisions.samples()
 
     def check(self, token: bytes, *, stale_allowed: bool) -> Answer | Awaitable[Answer]:
         """What an opaque token is worth; waits only while the endpoint is asked."""
@@ -245,7 +230,3 @@ def _pair(value: bytes) -> tuple[Any, Any]:
     if not isinstance(found, list) or len(found) != 2:
         raise ValueError("not of this release")
     return found[0], found[1]
-
-
-def _nothing() -> None:
-    """There is nothing to end."""
