@@ -14,22 +14,6 @@ from suuupra_gateway.auth.principal import Refused, Undecided
 from suuupra_gateway.config.units import Duration, Secret
 from suuupra_gateway.targets.login import LoginResource
 from tests.auth.portal import HOME, ISSUER, KEY, SECRET, Browser, Portal, asked, location, login_spec
-from tests.auth.redisline import RedisLine
-from tests.servers.redis import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def line(server):
-    server.ask("FLUSHALL")
-    made = RedisLine(server)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["redis", "cookie"])

@@ -7,23 +7,7 @@ import pytest
 
 from suuupra_gateway.auth.principal import Refused
 from tests.auth.portal import HOME, ISSUER, Browser, Portal, asked, location
-from tests.auth.redisline import RedisLine
 from tests.servers.evil_idp import FORM
-from tests.servers.redis import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def line(server):
-    server.ask("FLUSHALL")
-    made = RedisLine(server)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["redis", "cookie"])

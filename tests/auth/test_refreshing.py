@@ -15,29 +15,6 @@ from suuupra_gateway.config.model import SessionSpec
 from suuupra_gateway.config.units import Secret
 from suuupra_gateway.net.redis import StoreUnavailable
 from tests.auth.portal import KEY, Portal
-from tests.auth.redisline import RedisLine
-from tests.servers.redis import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def lines(server):
-    """As many connections as a test wants."""
-    server.ask("FLUSHALL")
-    made = []
-
-    def more():
-        made.append(RedisLine(server))
-        return made[-1]
-
-    yield more
-    for each in made:
-        each.close()
 
 
 @pytest.fixture

@@ -10,28 +10,6 @@ from suuupra_gateway.auth.shared import Shared
 from suuupra_gateway.config.model import CacheSpec
 from suuupra_gateway.config.units import Duration
 from tests.auth.portal import Browser, Portal
-from tests.auth.redisline import RedisLine
-from tests.servers.redis import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def lines(server):
-    server.ask("FLUSHALL")
-    made = []
-
-    def more():
-        made.append(RedisLine(server))
-        return made[-1]
-
-    yield more
-    for each in made:
-        each.close()
 
 
 class Desktop:

@@ -11,24 +11,8 @@ from suuupra_gateway.config.model import SessionSpec
 from suuupra_gateway.config.units import Duration, Secret
 from suuupra_gateway.net.redis import StoreUnavailable
 from tests.auth.portal import KEY, Portal
-from tests.auth.redisline import RedisLine
-from tests.servers.redis import RedisServer
 
 NOW = 1.8e9
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-def line(server):
-    server.ask("FLUSHALL")
-    made = RedisLine(server)
-    yield made
-    made.close()
 
 
 class Shelf:
